@@ -1,0 +1,1 @@
+"""Make every node of a cluster equal in what an evaluation depends on, and prove it."""
