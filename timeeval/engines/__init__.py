@@ -1,0 +1,1 @@
+"""Engines carry attempts to the place where they are computed; they decide nothing."""

@@ -1,0 +1,45 @@
+"""What every engine is to the run: it brings hosts, carries attempts there and posts events. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from timeeval.run.model import Attempt, Event
+
+Post = Callable[[Event], None]
+
+
+class Engine(Protocol):
+    """A place where attempts are computed.
+
+    All methods run on the driver's event loop. `post` may be called from that loop only. An engine never retries, never
+    moves an attempt and never reports one twice on purpose; what it cannot carry it posts as `Interrupted`.
+    """
+
+    name: str
+
+    async def start(self, post: Post) -> None:
+        """Bring the hosts up and post `HostUp` for each; raise `timeeval.errors.EngineError` when too few come."""
+        ...
+
+    def results_dir(self, results_path: Path) -> Path:
+        """Return the folder, identical on every host, below which experiments write what belongs in `results_path`."""
+        ...
+
+    async def submit(self, attempt: Attempt, job: bytes) -> None:
+        """Send `job` (made by `timeeval.evaluation.pack`) to `attempt.host`; return when it is on its way."""
+        ...
+
+    async def cancel(self, attempt_id: str) -> None:
+        """End the attempt where it runs and post `Interrupted(cancelled=True)`; no error when it has ended already."""
+        ...
+
+    async def collect(self, results_path: Path) -> None:
+        """Bring the files of finished experiments into `results_path`; raises `EngineError` naming what is missing."""
+        ...
+
+    async def stop(self) -> None:
+        """End everything this engine started on any host, within a bounded time; safe to call twice."""
+        ...

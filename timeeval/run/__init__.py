@@ -1,0 +1,1 @@
+"""The run: state machine, journal, session and the loop that joins them."""

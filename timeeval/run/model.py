@@ -1,0 +1,253 @@
+"""The words of a run: executions, attempts, reports, and the events, commands and journal rows made of them.
+
+Everything here is plain frozen data. The state machine (`timeeval.run.machine`) consumes events and produces commands and
+rows; engines produce events and obey commands; the journal stores rows. None of them knows more of the others than this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Outcome(StrEnum):
+    """How an attempt ended.
+
+    ``OK``, ``ERROR``, ``TIMEOUT`` and ``OOM`` are said by the algorithm's side and are final for their limits;
+    ``INFRA`` is said of the machinery around it and is never held against the algorithm; ``CANCELLED`` was asked for.
+    """
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    INFRA = "infra-error"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A row of the results table: what a user calls an experiment."""
+
+    algorithm: str
+    collection: str
+    dataset: str
+    hyper_params_id: str
+    repetition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What is computed, known by the digest of everything its scores depend on.
+
+    Attributes
+    ----------
+    key : str
+        SHA-256 (hex) of algorithm name, image or code digest, post-processing, parameters, data digests, repetition.
+    cell : Cell
+        The row it fills.
+    expected_seconds : float
+        Estimate of its duration; only orders the work.
+    """
+
+    key: str
+    cell: Cell
+    expected_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of an execution on one host; its id is unique in the run and travels with the task."""
+
+    id: str
+    execution: str
+    number: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of an attempt as the node made it durable: JSON on the wire, never a pickle.
+
+    Attributes
+    ----------
+    values : Mapping[str, float | None]
+        Everything the result row gets: metric values and times in seconds, in column order; None where undefined.
+    host, started, ended : str, float, float
+        Where it ran and when (Unix seconds on that node's clock).
+    cpu_seconds, peak_memory : float | None, int | None
+        Consumption of the experiment's processes in seconds and bytes, where it could be measured.
+    """
+
+    attempt: str
+    outcome: Outcome
+    host: str
+    started: float
+    ended: float
+    error: str = ""
+    traceback: str = ""
+    hyper_params: str | None = None
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+
+    def to_json(self) -> str:
+        """Return the report as one line of JSON (NaN is written as null)."""
+        values = {name: None if value is None or value != value else value for name, value in self.values.items()}  # noqa: PLR0124
+        return json.dumps({**asdict(self), "values": values}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a report; raises ValueError when a field is missing or of the wrong type."""
+        raw = json.loads(text)
+        if not isinstance(raw, dict):
+            raise ValueError(f"a report is a JSON object, not {type(raw).__name__}")
+        try:
+            return cls(
+                attempt=_typed(raw, "attempt", str),
+                outcome=Outcome(raw["outcome"]),
+                host=_typed(raw, "host", str),
+                started=float(raw["started"]),
+                ended=float(raw["ended"]),
+                error=_typed(raw, "error", str),
+                traceback=_typed(raw, "traceback", str),
+                hyper_params=None if raw["hyper_params"] is None else _typed(raw, "hyper_params", str),
+                values={str(k): None if v is None else float(v) for k, v in _typed(raw, "values", dict).items()},
+                cpu_seconds=None if raw["cpu_seconds"] is None else float(raw["cpu_seconds"]),
+                peak_memory=None if raw["peak_memory"] is None else int(raw["peak_memory"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"malformed report: {error!r}") from error
+
+
+def _typed(raw: dict[str, Any], key: str, kind: type) -> Any:
+    value = raw[key]
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} is {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+# --- events: what engines and people tell the machine ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HostUp:
+    """A verified host offers its slots."""
+
+    host: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostLost:
+    """A host is gone; what ran there has ended or will by `fenced_after` seconds from now (its lease)."""
+
+    host: str
+    reason: str
+    fenced_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A report reached the driver; it may be late, doubled or of an attempt long given up."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The machinery ended an attempt without a report (worker killed, connection lost, cancelled by us)."""
+
+    attempt: str
+    reason: str
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A person wants the run to end: drain what runs, or stop it now."""
+
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+Event = HostUp | HostLost | Reported | Interrupted | StopRequested | Tick
+
+
+# --- commands: what the machine wants done --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Send this attempt to its host."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End this attempt where it runs."""
+
+    attempt: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Use this host no more in this run, and say so."""
+
+    host: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Nothing is left to do, or nobody is left to do it; `reason` is empty when all work is done."""
+
+    reason: str = ""
+
+
+Command = Start | Cancel | SetAside | Finish
+
+
+# --- rows: what must be durable before the next step ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """The attempt is about to be sent."""
+
+    attempt: Attempt
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """The attempt's one outcome."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSuperseded:
+    """A second or late outcome, kept beside the record but never in it."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetAside:
+    """A host was set aside."""
+
+    host: str
+    reason: str
+    at: float
+
+
+Row = AttemptStarted | AttemptEnded | AttemptSuperseded | HostSetAside
