@@ -1,7 +1,7 @@
 """The words of a run: executions, attempts, reports, and the events, commands and journal rows made of them.
 
-Everything here is plain frozen data. The state machine (`timeeval.run.machine`) consumes events and produces commands and
-rows; engines produce events and obey commands; the journal stores rows. None of them knows more of the others than this.
+Everything here is plain frozen data. The state machine (`timeeval.run.machine`) consumes events and produces commands
+and rows; engines produce events and obey commands; the journal stores rows. None of them knows more of the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Outcome(StrEnum):
@@ -123,7 +125,7 @@ class Report:
             raise ValueError(f"malformed report: {error!r}") from error
 
 
-def _typed(raw: dict[str, Any], key: str, kind: type) -> Any:
+def _typed(raw: dict[str, Any], key: str, kind: type[_T]) -> _T:
     value = raw[key]
     if not isinstance(value, kind):
         raise TypeError(f"{key} is {type(value).__name__}, not {kind.__name__}")
