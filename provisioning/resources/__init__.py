@@ -1,0 +1,1 @@
+"""What must be equal on every node: one module per resource."""
