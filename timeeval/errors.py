@@ -1,0 +1,91 @@
+"""The exceptions of this package.
+
+Every error that a user can meet names the host, the thing, the cause and the remedy, once. The classes tell the runner
+whose fault an outcome is: the algorithm's (:class:`AlgorithmError` and its children, never tried again for the same
+limits) or the host's (:class:`InfrastructureError`, worth a try elsewhere).
+"""
+
+
+class TimeEvalError(Exception):
+    """Base of all errors of this package.
+
+    Parameters
+    ----------
+    message
+        The thing and the cause.
+    host
+        Name of the host on which it happened, put in front of the message.
+    remedy
+        What to do about it, put behind the message.
+
+    Notes
+    -----
+    The composed text is the only positional argument of the exception, so that ``repr()`` (which is what result tables
+    record), ``str()`` and a copy sent through pickle all say the same.
+    """
+
+    host: str | None
+    remedy: str | None
+
+    def __init__(self, message: str = "", *, host: str | None = None, remedy: str | None = None) -> None:
+        text = f"{host}: {message}" if host else message
+        if remedy:
+            text = f"{text} {remedy}" if text.endswith((".", "!", "?", "\n")) else f"{text}. {remedy}"
+        super().__init__(text)
+        self.host = host
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError, one of the other bases, would show its repr.
+
+
+class ForeignDistributionError(TimeEvalError, ImportError):
+    """Another distribution that owns the import name ``timeeval`` lies in the same environment."""
+
+
+class AlgorithmError(TimeEvalError):
+    """An algorithm did not do what it has to do; another host would see the same."""
+
+
+class AlgorithmTimeoutError(AlgorithmError, TimeoutError):
+    """An algorithm was ended because its time was over."""
+
+
+class AlgorithmMemoryError(AlgorithmError, MemoryError):
+    """An algorithm was ended because it used more memory than it was given."""
+
+
+class ScoresError(AlgorithmError, ValueError):
+    """The scores of an algorithm are missing, not numbers or not as many as they must be."""
+
+
+class InfrastructureError(TimeEvalError):
+    """The host or its services failed, not the algorithm; another host may succeed."""
+
+
+class DockerAdapterInternalError(InfrastructureError):
+    """The container engine could not do what it was asked for."""
+
+
+class DockerTimeoutError(AlgorithmTimeoutError):
+    """A container was stopped because its time was over."""
+
+
+class DockerMemoryError(AlgorithmMemoryError):
+    """A container was ended because it used more memory than it was given."""
+
+
+class DockerAlgorithmFailedError(AlgorithmError):
+    """A container ended with an exit code that means failure."""
+
+
+class DatasetIndexError(TimeEvalError, ValueError):
+    """An index file of datasets (``datasets.csv``) cannot be read; names the file, line and column."""
+
+
+class DatasetFileError(TimeEvalError, ValueError):
+    """A time series file does not have the canonical form."""
+
+
+class DatasetNotFoundError(TimeEvalError, KeyError):
+    """A dataset, or one of its files, is not known."""

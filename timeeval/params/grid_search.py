@@ -1,0 +1,235 @@
+"""Configurations with many settings."""
+
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from timeeval.params.base import ParameterConfig
+from timeeval.params.params import FixedParams
+from timeeval.utils.hash_dict import digest, item_text
+
+if TYPE_CHECKING:
+    from timeeval.algorithm import Algorithm
+    from timeeval.datasets.dataset import Dataset
+
+_Choices = list[tuple[tuple[str, Any], str]]
+
+
+class _GridParams(FixedParams):
+    """A setting whose identity is put together from texts that all settings of a grid share.
+
+    Any change of a value forgets them.
+    """
+
+    __slots__ = ("_texts",)
+    _texts: tuple[str, ...] | None
+
+    def __init__(self, items: Sequence[tuple[str, Any]] = (), texts: tuple[str, ...] | None = None) -> None:
+        dict.__init__(self, items)
+        self._texts = texts
+
+    def uid(self) -> str:
+        return super().uid() if self._texts is None else digest(f"[{', '.join(self._texts)}]")
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[tuple[str, Any], ...], tuple[str, ...] | None]]:
+        return type(self), (tuple(self.items()), self._texts)
+
+    def copy(self) -> FixedParams:
+        return FixedParams(self)
+
+    def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401
+        self._texts = None
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._texts = None
+        super().__delitem__(key)
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # noqa: ANN401
+        self._texts = None
+        dict.update(self, other)
+        return self
+
+    def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        self._texts = None
+        super().update(*args, **kwargs)
+
+    def pop(self, *args: Any) -> Any:  # noqa: ANN401
+        self._texts = None
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[str, Any]:
+        self._texts = None
+        return super().popitem()
+
+    def clear(self) -> None:
+        self._texts = None
+        super().clear()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
+        self._texts = None
+        return super().setdefault(key, default)
+
+
+class ParameterGrid(ParameterConfig):
+    """Base of the configurations that are described by a dictionary of values to try."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[FixedParams]:
+        """Go through the settings in a fixed order."""
+
+    @property
+    @abstractmethod
+    def param_grid(self) -> Any:  # noqa: ANN401 - a dictionary or a list of dictionaries
+        """The description of the settings."""
+
+    def iter(self, algorithm: "Algorithm", dataset: "Dataset") -> Iterator[FixedParams]:  # noqa: ARG002
+        """Go through the settings; they are the same for all algorithms and datasets."""
+        return iter(self)
+
+    def __getitem__(self, index: int) -> FixedParams:
+        size = len(self)
+        position = index + size if index < 0 else index
+        if not 0 <= position < size:
+            msg = f"There is no setting {index}: the grid has {size}."
+            raise IndexError(msg)
+        return self._at(position)
+
+    @abstractmethod
+    def _at(self, position: int) -> FixedParams:
+        """Return the setting at a position within the grid."""
+
+
+class FullParameterGrid(ParameterGrid):
+    """All combinations of the given values.
+
+    Parameters
+    ----------
+    param_grid
+        Sequence of values by parameter name. Without parameters there is one empty setting.
+
+    Raises
+    ------
+    TypeError
+        If ``param_grid`` is not a mapping or one of its values not a sequence.
+    ValueError
+        If one of the sequences is empty or has more than one dimension.
+
+    Notes
+    -----
+    The names are sorted and the value of the last one changes fastest, as in scikit-learn's ``ParameterGrid``.
+    """
+
+    def __init__(self, param_grid: Mapping[str, Any]) -> None:
+        given: object = param_grid
+        if not isinstance(given, Mapping):
+            if isinstance(given, list):
+                msg = (
+                    "A list of grids was given, but FullParameterGrid takes one dict. Please use one dict, or an "
+                    "IndependentParameterGrid."
+                )
+                raise TypeError(msg)
+            msg = f"The parameter grid is not a dict but {type(given).__name__} ({given!r})."
+            raise TypeError(msg)
+        for name, values in param_grid.items():
+            _check_values(name, values)
+        self._param_grid = dict(param_grid)
+        self._axes: list[_Choices] = [
+            [((name, value), item_text((name, value))) for value in param_grid[name]] for name in sorted(param_grid)
+        ]
+
+    @property
+    def param_grid(self) -> list[Mapping[str, Any]]:
+        """The grid as a list with one dictionary, as scikit-learn keeps it."""
+        return [self._param_grid]
+
+    def __len__(self) -> int:
+        return math.prod(len(axis) for axis in self._axes)
+
+    def __iter__(self) -> Iterator[FixedParams]:
+        items = itertools.product(*([item for item, _ in axis] for axis in self._axes))
+        texts = itertools.product(*([text for _, text in axis] for axis in self._axes))
+        return map(_GridParams, items, texts)
+
+    def _at(self, position: int) -> FixedParams:
+        chosen: list[tuple[tuple[str, Any], str]] = []
+        for axis in reversed(self._axes):
+            position, offset = divmod(position, len(axis))
+            chosen.append(axis[offset])
+        chosen.reverse()
+        return _GridParams([item for item, _ in chosen], tuple(text for _, text in chosen))
+
+
+class IndependentParameterGrid(ParameterGrid):
+    """Settings that change one parameter at a time.
+
+    Parameters
+    ----------
+    param_grid
+        Values by parameter name. Each element of a list makes one setting; anything but a list is one value.
+    default_params
+        Values of the parameters that a setting does not change; those that are left out keep the algorithm's default.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a mapping or a default is a list.
+
+    Notes
+    -----
+    Parameters and values come in the given order. Without any value there is one setting, the defaults.
+    """
+
+    def __init__(self, param_grid: Mapping[str, Any], default_params: Mapping[str, Any] | None = None) -> None:
+        given: object = param_grid
+        if not isinstance(given, Mapping):
+            msg = f"The parameter grid is not a dict but {type(given).__name__} ({given!r})."
+            raise TypeError(msg)
+        defaults: Any = {} if default_params is None else default_params
+        if not isinstance(defaults, Mapping):
+            msg = f"The default parameters is not a dict but {type(defaults).__name__} ({defaults!r})."
+            raise TypeError(msg)
+        for name, value in defaults.items():
+            if isinstance(value, list):
+                msg = f"Only fixed values are allowed for defaults, but {name!r} has the list {value!r}; use a tuple."
+                raise TypeError(msg)
+        self._param_grid = dict(param_grid)
+        self._defaults = dict(defaults)
+        self._changes: list[dict[str, Any]] = [
+            {name: value}
+            for name, values in param_grid.items()
+            for value in (values if isinstance(values, list) else [values])
+        ] or [{}]
+
+    @property
+    def param_grid(self) -> list[dict[str, Any]]:
+        """One dictionary per setting."""
+        return [{**self._defaults, **change} for change in self._changes]
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def __iter__(self) -> Iterator[FixedParams]:
+        return map(self._at, range(len(self)))
+
+    def _at(self, position: int) -> FixedParams:
+        return FixedParams({**self._defaults, **self._changes[position]})
+
+
+def _check_values(name: str, values: Any) -> None:  # noqa: ANN401
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        msg = f"The values of parameter {name!r} have {values.ndim} dimensions; a parameter grid takes one."
+        raise ValueError(msg)
+    if isinstance(values, str) or not isinstance(values, np.ndarray | Sequence):
+        msg = (
+            f"The values of parameter {name!r} must be a sequence (e.g. a list or a NumPy array), not "
+            f"{type(values).__name__} ({values!r}); put a single value into a list."
+        )
+        raise TypeError(msg)
+    if len(values) == 0:
+        msg = f"Parameter {name!r} has no values; a parameter grid needs at least one."
+        raise ValueError(msg)
