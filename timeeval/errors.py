@@ -89,3 +89,11 @@ class DatasetFileError(TimeEvalError, ValueError):
 
 class DatasetNotFoundError(TimeEvalError, KeyError):
     """A dataset, or one of its files, is not known."""
+
+
+class JournalError(TimeEvalError):
+    """The run's journal cannot be opened, read or written."""
+
+
+class EngineError(TimeEvalError):
+    """An engine could not be started, or could not do what the run asked of it."""

@@ -1,0 +1,295 @@
+"""The journal: durable rows, one writer, and what resume reads from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from timeeval.errors import JournalError
+from timeeval.run.filesystem import is_network_file_system
+from timeeval.run.journal import Journal
+from timeeval.run.model import (
+    Attempt,
+    AttemptEnded,
+    AttemptStarted,
+    AttemptSuperseded,
+    Cell,
+    Execution,
+    HostSetAside,
+    Outcome,
+    Report,
+)
+from timeeval.run.records import Limits, MetricIdentity, RunInfo
+
+METRICS = {"ROC_AUC": MetricIdentity()}
+
+
+def execution(name: str = "x") -> Execution:
+    return Execution(name, Cell("alg", "coll", name, "p", 1))
+
+
+def run(number: int = 1, *, limits: Limits | None = None, metrics: dict[str, MetricIdentity] | None = None) -> RunInfo:
+    return RunInfo(
+        f"r{number}", 1, "digest", float(number), limits or Limits(), METRICS if metrics is None else metrics
+    )
+
+
+def attempt(number: int = 1, name: str = "x", run_id: str = "r1") -> Attempt:
+    return Attempt(f"{run_id}-{name}-{number}", name, number, "node1")
+
+
+def report(of: Attempt, outcome: Outcome = Outcome.OK, **values: float | None) -> Report:
+    return Report(of.id, outcome, of.host, 1.0, 2.0, hyper_params='{"a": 0}', values=values)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path):
+    with Journal.open(path) as opened:
+        yield opened
+
+
+def begin(journal: Journal, *names: str, info: RunInfo | None = None) -> None:
+    journal.begin_run(info or run(), [(execution(name), {"training": "UNSUPERVISED"}) for name in names or ("x",)])
+
+
+def finish(journal: Journal, of: Attempt, outcome: Outcome = Outcome.OK, **values: float | None) -> None:
+    journal.write([AttemptStarted(of, 0.5), AttemptEnded(report(of, outcome, **values))])
+
+
+def test_grid_keeps_its_order_and_empty_cells(journal: Journal) -> None:
+    begin(journal, "z", "a", "m")
+    finish(journal, attempt(name="m"), ROC_AUC=0.75, execute_main_time=2.5)
+    rows = journal.rows()
+    assert [row.cell.dataset for row in rows] == ["z", "a", "m"]
+    assert [row.outcome for row in rows] == [None, None, Outcome.OK]
+    assert rows[2].metrics == {"ROC_AUC": 0.75}
+    assert rows[2].times == {"execute_main_time": 2.5}
+    assert (rows[2].host, rows[2].hyper_params, rows[2].details) == ("node1", '{"a": 0}', {"training": "UNSUPERVISED"})
+
+
+def test_undefined_metric_is_a_row_without_value(journal: Journal) -> None:
+    begin(journal)
+    finish(journal, attempt(), ROC_AUC=float("nan"))
+    assert journal.rows()[0].metrics == {"ROC_AUC": None}
+
+
+def test_second_end_of_an_attempt_is_refused_and_changes_nothing(journal: Journal) -> None:
+    begin(journal)
+    finish(journal, attempt(), ROC_AUC=0.5)
+    with pytest.raises(JournalError, match="r1-x-1 is not open"):
+        journal.write([HostSetAside("node1", "why", 1.0), AttemptEnded(report(attempt(), ROC_AUC=0.9))])
+    assert journal.rows()[0].metrics == {"ROC_AUC": 0.5}
+    assert journal.hosts_set_aside("r1") == [], "one transaction: all rows or none"
+
+
+def test_superseded_outcomes_are_kept(journal: Journal) -> None:
+    begin(journal)
+    late = report(attempt(), Outcome.ERROR)
+    journal.write([AttemptStarted(attempt(), 0.0), AttemptSuperseded(late)])
+    assert journal.superseded() == [late]
+    assert journal.rows()[0].outcome is None
+
+
+def test_record_prefers_what_the_algorithm_said(journal: Journal) -> None:
+    begin(journal)
+    finish(journal, attempt(1), Outcome.INFRA)
+    finish(journal, attempt(2), Outcome.OK, ROC_AUC=0.5)
+    finish(journal, attempt(3), Outcome.INFRA)
+    assert journal.rows()[0].number == 2
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM])
+def test_algorithm_outcomes_are_finished(journal: Journal, outcome: Outcome) -> None:
+    begin(journal)
+    finish(journal, attempt(), outcome)
+    assert journal.finished(Limits()) == {"x": outcome}
+    assert journal.finished(Limits(), retry=frozenset({outcome})) == {}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INFRA, Outcome.CANCELLED])
+def test_machinery_outcomes_are_due_again(journal: Journal, outcome: Outcome) -> None:
+    begin(journal)
+    finish(journal, attempt(), outcome)
+    assert journal.finished(Limits()) == {}
+    assert journal.attempts_made() == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "now", "due"),
+    [
+        (Outcome.TIMEOUT, Limits(10, 20, 100), False),
+        (Outcome.TIMEOUT, Limits(10, 21, 100), True),
+        (Outcome.TIMEOUT, Limits(None, 20, 100), True),
+        (Outcome.TIMEOUT, Limits(10, 20, 200), False),
+        (Outcome.TIMEOUT, Limits(5, 5, 50), False),
+        (Outcome.OOM, Limits(10, 20, 101), True),
+        (Outcome.OOM, Limits(99, 99, 100), False),
+        (Outcome.OOM, Limits(10, 20, None), True),
+        (Outcome.OK, Limits(99, 99, 999), False),
+        (Outcome.ERROR, Limits(99, 99, 999), False),
+    ],
+)
+def test_an_outcome_is_due_again_when_its_limit_grew(
+    journal: Journal, outcome: Outcome, now: Limits, due: bool
+) -> None:
+    begin(journal, info=run(limits=Limits(10, 20, 100)))
+    finish(journal, attempt(), outcome)
+    assert (journal.finished(now) == {}) is due
+
+
+def test_new_metric_definition_hides_the_old_value(journal: Journal) -> None:
+    begin(journal)
+    finish(journal, attempt(), ROC_AUC=0.5)
+    begin(journal, info=run(2, metrics={"ROC_AUC": MetricIdentity(definition="2")}))
+    assert journal.rows("r2")[0].metrics == {}
+    assert journal.rows("r1")[0].metrics == {"ROC_AUC": 0.5}
+
+
+def test_latest_run_is_shown_by_default(journal: Journal) -> None:
+    begin(journal, "x")
+    begin(journal, "x", "y", info=run(2))
+    assert len(journal.rows()) == 2
+    assert len(journal.rows("r1")) == 1
+    assert [r.id for r in journal.runs()] == ["r1", "r2"]
+
+
+def test_empty_journal_has_no_rows(journal: Journal) -> None:
+    assert journal.rows() == []
+
+
+def test_outcomes_of_a_dead_driver_are_adopted_once(path: Path) -> None:
+    with Journal.open(path) as first:
+        begin(first)
+        first.write([AttemptStarted(attempt(), 0.0)])
+    with Journal.open(path) as second:
+        assert second.open_attempts() == [("r1-x-1", "node1")]
+        found = report(attempt(), ROC_AUC=0.5)
+        stranger = Report("other-1", Outcome.OK, "node1", 0.0, 0.0)
+        assert second.adopt([found, stranger, found]) == 1
+        assert second.rows()[0].metrics == {"ROC_AUC": 0.5}
+        assert second.open_attempts() == []
+
+
+def test_rows_before_a_run_are_refused(journal: Journal) -> None:
+    with pytest.raises(JournalError, match="no run has begun"):
+        journal.write([HostSetAside("a", "b", 0.0)])
+
+
+def test_second_writer_is_refused_with_the_holder(journal: Journal, path: Path) -> None:
+    begin(journal)
+    with pytest.raises(JournalError, match=rf"being written by process {os.getpid()} on "):
+        Journal.open(path)
+
+
+def test_reader_sees_rows_while_they_are_written(journal: Journal, path: Path) -> None:
+    begin(journal)
+    with Journal.read(path) as reader:
+        assert reader.rows()[0].outcome is None
+        finish(journal, attempt(), ROC_AUC=0.5)
+        assert reader.rows()[0].outcome is Outcome.OK
+
+
+def test_reader_cannot_write(journal: Journal, path: Path) -> None:
+    begin(journal)
+    with Journal.read(path) as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.begin_run(run(2), [])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to look at" * 30])
+def test_file_that_is_no_journal_is_named(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="journal"):
+        Journal.read(path)
+
+
+def test_garbage_is_not_overwritten(path: Path) -> None:
+    path.write_bytes(b"precious" * 1000)
+    with pytest.raises(JournalError, match="cannot be used as a journal"):
+        Journal.open(path)
+    assert path.read_bytes() == b"precious" * 1000
+
+
+def test_missing_journal_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"no journal at .*nowhere"):
+        Journal.read(tmp_path / "nowhere")
+
+
+def test_newer_version_is_refused(path: Path) -> None:
+    Journal.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = '99'")
+    connection.close()
+    with pytest.raises(JournalError, match="journal version 99"):
+        Journal.open(path)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from timeeval.run.journal import Journal
+from timeeval.run.model import *
+from timeeval.run.records import RunInfo
+journal = Journal.open(Path(sys.argv[1]))
+grid = [Execution(f"k{i}", Cell("a", "c", f"d{i}", "p", 1)) for i in range(100_000)]
+journal.begin_run(RunInfo("r", 1, "g", 0.0), [(e, {}) for e in grid[:2000]])
+for i in range(2000):
+    a = Attempt(f"r-{i}", f"k{i}", 1, "h")
+    journal.write([AttemptStarted(a, 0.0)])
+    journal.write([AttemptEnded(Report(a.id, Outcome.OK, "h", 0.0, 1.0))])
+    print(i, flush=True)
+"""
+
+
+def test_no_committed_row_is_lost_when_the_writer_is_killed(path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    said = -1
+    for line in writer.stdout:
+        said = int(line)
+        if said == 40:
+            writer.send_signal(signal.SIGKILL)
+            break
+    said = max([said, *(int(line) for line in writer.stdout)])
+    writer.wait()
+    writer.stdout.close()
+    with Journal.open(path) as journal:
+        finished = journal.finished(Limits())
+        assert len(finished) >= said + 1
+        assert set(finished) == {f"k{i}" for i in range(len(finished))}
+
+
+def test_network_mounts_are_known() -> None:
+    mounts = "/dev/vda / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\n/dev/vdb /home/my\\040disk ext4 rw 0 0\n"
+    assert is_network_file_system(Path("/home/me/results"), mounts)
+    assert not is_network_file_system(Path("/srv/results"), mounts)
+    assert not is_network_file_system(Path("/home/my disk/results"), mounts)
+    assert not is_network_file_system(Path("/homestead"), mounts)
+
+
+def test_write_ahead_log_only_on_local_file_systems(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Journal.open(path).close()
+    modes = []
+    for network in (False, True):
+        monkeypatch.setattr("timeeval.run.journal.is_network_file_system", lambda _path, answer=network: answer)
+        Journal.open(path).close()
+        connection = sqlite3.connect(path)
+        modes.append(connection.execute("PRAGMA journal_mode").fetchone()[0])
+        connection.close()
+    assert modes == ["wal", "delete"]
+
+
+def test_details_are_json(journal: Journal) -> None:
+    begin(journal)
+    assert json.loads(json.dumps(journal.rows()[0].details)) == {"training": "UNSUPERVISED"}

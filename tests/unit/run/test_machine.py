@@ -1,0 +1,213 @@
+"""The machine's single decisions."""
+
+from __future__ import annotations
+
+import pytest
+
+from timeeval.run.machine import Machine, Policy
+from timeeval.run.model import (
+    Attempt,
+    AttemptEnded,
+    AttemptSuperseded,
+    Cancel,
+    Cell,
+    Command,
+    Event,
+    Execution,
+    Finish,
+    HostLost,
+    HostSetAside,
+    HostUp,
+    Interrupted,
+    Outcome,
+    Report,
+    Reported,
+    Row,
+    SetAside,
+    Start,
+    StopRequested,
+    Tick,
+)
+
+
+def execution(name: str, seconds: float = 1.0) -> Execution:
+    return Execution(name, Cell("alg", "c", name, "p", 1), seconds)
+
+
+def ok(attempt: Attempt, outcome: Outcome = Outcome.OK) -> Reported:
+    return Reported(Report(attempt.id, outcome, attempt.host, 0.0, 1.0))
+
+
+def started(commands: list[Command]) -> list[Attempt]:
+    return [command.attempt for command in commands if isinstance(command, Start)]
+
+
+class Drive:
+    """A machine with a clock, for reading tests as stories."""
+
+    def __init__(self, *names: str, policy: Policy | None = None, **seconds: float) -> None:
+        self.machine = Machine([execution(n, seconds.get(n, 1.0)) for n in names], "r", policy=policy)
+        self.now = 0.0
+        self.rows: list[Row] = []
+
+    def __call__(self, event: Event, after: float = 0.0) -> list[Command]:
+        self.now += after
+        commands, rows = self.machine.handle(event, self.now)
+        self.rows += rows
+        return commands
+
+
+def test_longest_expected_runs_first() -> None:
+    drive = Drive("short", "long", "middle", short=1, long=9, middle=5)
+    first = started(drive(HostUp("a", 1)))
+    second = started(drive(ok(first[0])))
+    third = started(drive(ok(second[0])))
+    assert [a.execution for a in (*first, *second, *third)] == ["long", "middle", "short"]
+
+
+def test_equal_expectations_keep_the_order_of_the_grid() -> None:
+    drive = Drive("x", "y", "z")
+    assert [a.execution for a in started(drive(HostUp("a", 3)))] == ["x", "y", "z"]
+
+
+def test_work_is_spread_over_free_hosts() -> None:
+    drive = Drive("1", "2", "3", "4")
+    drive(HostUp("a", 2))
+    assert {a.host for a in started(drive(HostUp("b", 2)))} == {"b"}
+    assert sorted(a.host for a in drive.machine.running) == ["a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM])
+def test_what_the_algorithm_did_is_never_tried_again(outcome: Outcome) -> None:
+    drive = Drive("x")
+    (attempt,) = started(drive(HostUp("a", 1)))
+    assert drive(ok(attempt, outcome)) == [Finish()]
+    assert drive.machine.remaining == 0
+
+
+def test_what_the_machinery_did_is_tried_on_another_host() -> None:
+    drive = Drive("x", "y", x=9)
+    drive(HostUp("a", 1))
+    drive(HostUp("b", 1))
+    x = next(a for a in drive.machine.running if a.execution == "x")
+    other = next(a for a in drive.machine.running if a.execution == "y")
+    assert started(drive(Interrupted(x.id, "worker killed"))) == []  # only its own host is free
+    (again,) = started(drive(ok(other)))
+    assert (again.execution, again.host, again.number) == ("x", other.host, 2)
+
+
+def test_single_host_tries_again_itself() -> None:
+    drive = Drive("x")
+    (attempt,) = started(drive(HostUp("a", 1)))
+    (again,) = started(drive(Interrupted(attempt.id, "worker killed")))
+    assert (again.host, again.number) == ("a", 2)
+
+
+def test_infrastructure_error_is_final_after_its_retries() -> None:
+    drive = Drive("x", policy=Policy(infra_retries=2, host_failures=9))
+    commands = drive(HostUp("a", 1))
+    for _ in range(3):
+        (attempt,) = started(commands)
+        commands = drive(Interrupted(attempt.id, "worker killed"))
+    assert commands == [Finish()]
+    ends = [row for row in drive.rows if isinstance(row, AttemptEnded)]
+    assert [row.report.outcome for row in ends] == [Outcome.INFRA] * 3
+    assert ends[-1].report.error == "worker killed"
+
+
+def test_one_poisonous_execution_does_not_set_a_host_aside() -> None:
+    drive = Drive("poison", policy=Policy(infra_retries=5, host_failures=3))
+    commands = drive(HostUp("a", 1))
+    for _ in range(6):
+        (attempt,) = started(commands)
+        commands = drive(Interrupted(attempt.id, "segfault"))
+    assert not [c for c in commands if isinstance(c, SetAside)]
+
+
+def test_host_that_fails_different_executions_is_set_aside() -> None:
+    drive = Drive("1", "2", "3", "4", policy=Policy(infra_retries=9, host_failures=3))
+    commands = drive(HostUp("bad", 3))
+    set_aside: list[Command] = []
+    for attempt in started(commands):
+        set_aside += [c for c in drive(Interrupted(attempt.id, "no docker")) if isinstance(c, SetAside)]
+    assert [c.host for c in set_aside if isinstance(c, SetAside)] == ["bad"]
+    assert [row.host for row in drive.rows if isinstance(row, HostSetAside)] == ["bad"]
+    assert {a.host for a in started(drive(HostUp("good", 9)))} == {"good"}
+
+
+def test_success_clears_a_hosts_failures() -> None:
+    drive = Drive("1", "2", "3", "4", policy=Policy(infra_retries=9, host_failures=2))
+    drive(HostUp("a", 1))
+    for _ in range(4):
+        (attempt,) = drive.machine.running
+        drive(Interrupted(attempt.id, "blip"))
+        (attempt,) = drive.machine.running
+        drive(ok(attempt))
+    assert drive.machine.finished
+    assert not [row for row in drive.rows if isinstance(row, HostSetAside)]
+
+
+def test_cut_shorter_than_the_lease_loses_nothing() -> None:
+    drive = Drive("x")
+    (attempt,) = started(drive(HostUp("a", 1)))
+    assert drive(HostLost("a", "cut", fenced_after=20.0)) == []
+    assert drive(Interrupted(attempt.id, "connection lost"), after=1.0) == []
+    assert drive(HostUp("a", 1), after=5.0) == []
+    assert drive(ok(attempt), after=30.0) == [Finish()]
+
+
+def test_lost_host_is_fenced_before_its_work_runs_elsewhere() -> None:
+    drive = Drive("x")
+    drive(HostUp("a", 1))
+    drive(HostUp("b", 1))
+    (attempt,) = drive.machine.running
+    drive(HostLost(attempt.host, "powered off", fenced_after=20.0))
+    assert started(drive(Tick(), after=19.0)) == []
+    (again,) = started(drive(Tick(), after=2.0))
+    assert again.host != attempt.host
+
+
+def test_late_outcome_is_superseded() -> None:
+    drive = Drive("x")
+    drive(HostUp("a", 1))
+    drive(HostUp("b", 1))
+    (first,) = drive.machine.running
+    (second,) = started(drive(Interrupted(first.id, "worker killed")))
+    assert drive(ok(second)) == [Finish()]
+    drive(ok(first))
+    assert isinstance(drive.rows[-1], AttemptSuperseded)
+
+
+def test_stop_drains_and_second_stop_cancels() -> None:
+    drive = Drive("x", "y", "z")
+    (x, y) = started(drive(HostUp("a", 2)))
+    assert drive(StopRequested(now=False)) == []
+    assert drive(ok(x)) == []
+    assert drive(StopRequested(now=True)) == [Cancel(y.id)]
+    assert drive(StopRequested(now=True)) == []
+    assert drive(Interrupted(y.id, "cancelled", cancelled=True)) == [Finish("stopped on request")]
+    assert drive.machine.remaining == 2
+
+
+def test_run_without_hosts_gives_up_after_its_patience() -> None:
+    drive = Drive("x", policy=Policy(patience=10.0))
+    assert drive(Tick()) == []
+    assert drive(Tick(), after=9.0) == []
+    (finish,) = drive(Tick(), after=2.0)
+    assert isinstance(finish, Finish)
+    assert "no usable host" in finish.reason
+
+
+def test_nothing_to_do_ends_at_once() -> None:
+    assert Drive()(Tick()) == [Finish()]
+
+
+def test_two_executions_with_one_key_are_refused() -> None:
+    with pytest.raises(ValueError, match="two executions have the key x"):
+        Machine([execution("x"), execution("x")], "r")
+
+
+def test_attempt_numbers_continue_after_a_resume() -> None:
+    machine = Machine([execution("x")], "r2", {"x": 3})
+    commands, _ = machine.handle(HostUp("a", 1), 0.0)
+    assert [(a.id, a.number) for a in started(commands)] == [("r2-1", 4)]

@@ -1,0 +1,392 @@
+"""The run's journal: a SQLite file in the results folder that only the driver's run process writes.
+
+A committed row survives a killed process and a power cut (`synchronous = FULL`); on a network file system, where
+shared-memory maps of a write-ahead log are not safe, a rollback journal is used instead. Everything a user sees of a
+run (results.csv, the results frame, resume, `timeeval-results`) is read from here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from timeeval.errors import JournalError
+from timeeval.run import schema
+from timeeval.run.filesystem import is_network_file_system
+from timeeval.run.model import (
+    AttemptEnded,
+    AttemptStarted,
+    AttemptSuperseded,
+    Cell,
+    Execution,
+    HostSetAside,
+    Outcome,
+    Report,
+    Row,
+)
+from timeeval.run.records import Limits, MetricIdentity, ResultRow, RunInfo
+
+FILE_NAME = "journal.sqlite"
+
+
+class Journal:
+    """The journal of one results folder.
+
+    Use `Journal.open` to write (one process at a time) and `Journal.read` to look while another process writes.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, lock: TextIO | None) -> None:
+        self._connection = connection
+        self._lock = lock
+        self._guard = threading.Lock()
+        self._run: RunInfo | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open for writing, creating the file if need be.
+
+        Raises
+        ------
+        JournalError
+            If another process writes to it, it is no journal, or a newer version wrote it.
+        """
+        lock = _lock(path)
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+            try:
+                mode = "DELETE" if is_network_file_system(path) else "WAL"
+                connection.execute(f"PRAGMA journal_mode = {mode}")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                _prepare(connection, path)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.DatabaseError as error:
+            lock.close()
+            raise JournalError(
+                f"{path} cannot be used as a journal: {error}",
+                remedy="move the file away to start anew, or restore it from a copy",
+            ) from error
+        except BaseException:
+            lock.close()
+            raise
+        return cls(connection, lock)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Open an existing journal for reading, also while it is written.
+
+        Raises
+        ------
+        JournalError
+            If there is no journal at `path` or it cannot be read.
+        """
+        if not path.is_file():
+            raise JournalError(f"there is no journal at {path}", remedy="name a results folder of timeeval-run")
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
+        )
+        try:
+            _check_version(connection, path)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise JournalError(f"{path} is not a journal: {error}", remedy="name a results folder") from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, None)
+
+    def close(self) -> None:
+        """Close the file and let others write."""
+        with self._guard:
+            self._connection.close()
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def begin_run(self, run: RunInfo, grid: Iterable[tuple[Execution, Mapping[str, Any]]]) -> None:
+        """Record a run and its grid (execution and JSON-able details of each cell, in order) in one transaction."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO run (id, number, grid_digest, limits, metrics, info, started)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run.id,
+                    run.number,
+                    run.grid_digest,
+                    json.dumps(asdict(run.limits)),
+                    json.dumps({name: [m.arguments, m.definition] for name, m in run.metrics.items()}),
+                    json.dumps(dict(run.info)),
+                    run.started,
+                ),
+            )
+            for position, (execution, details) in enumerate(grid):
+                cell = execution.cell
+                connection.execute(
+                    "INSERT INTO execution VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                    (
+                        execution.key,
+                        cell.algorithm,
+                        cell.collection,
+                        cell.dataset,
+                        cell.hyper_params_id,
+                        cell.repetition,
+                        json.dumps(dict(details)),
+                    ),
+                )
+                connection.execute("INSERT INTO grid VALUES (?, ?, ?)", (run.id, position, execution.key))
+        self._run = run
+
+    def end_run(self, at: float, reason: str) -> None:
+        """Record that the run ended (`reason` empty: all its work is done)."""
+        run = self._current()
+        with self._transaction() as connection:
+            connection.execute("UPDATE run SET ended = ?, reason = ? WHERE id = ?", (at, reason, run.id))
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Make rows durable, all or none."""
+        if not rows:
+            return
+        run = self._current()
+        with self._transaction() as connection:
+            for row in rows:
+                match row:
+                    case AttemptStarted(attempt, at):
+                        connection.execute(
+                            "INSERT INTO attempt (id, run, execution, number, host, sent_at) VALUES (?, ?, ?, ?, ?, ?)",
+                            (attempt.id, run.id, attempt.execution, attempt.number, attempt.host, at),
+                        )
+                    case AttemptEnded(report):
+                        _write_report(connection, report, run)
+                    case AttemptSuperseded(report):
+                        connection.execute(
+                            "INSERT INTO superseded (attempt, report) VALUES (?, ?)", (report.attempt, report.to_json())
+                        )
+                    case HostSetAside(host, reason, at):
+                        connection.execute(
+                            "INSERT INTO host_event (run, host, reason, at) VALUES (?, ?, ?, ?)",
+                            (run.id, host, reason, at),
+                        )
+
+    def adopt(self, reports: Iterable[Report]) -> int:
+        """Take in outcomes found on nodes of attempts that an earlier driver started and never saw end.
+
+        Returns
+        -------
+        int
+            How many became the record of their attempt; outcomes of attempts with an end are left alone.
+        """
+        adopted = 0
+        with self._transaction() as connection:
+            for report in reports:
+                found = connection.execute(
+                    "SELECT run.id, run.metrics FROM attempt JOIN run ON run.id = attempt.run"
+                    " WHERE attempt.id = ? AND outcome IS NULL",
+                    (report.attempt,),
+                ).fetchone()
+                if found is not None:
+                    _write_report(connection, report, RunInfo(found[0], 0, "", 0.0, metrics=_metrics(found[1])))
+                    adopted += 1
+        return adopted
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def runs(self) -> list[RunInfo]:
+        """Return all runs of this folder, oldest first."""
+        return [
+            RunInfo(r[0], r[1], r[2], r[3], Limits(**json.loads(r[4])), _metrics(r[5]), json.loads(r[6]))
+            for r in self._query(
+                "SELECT id, number, grid_digest, started, limits, metrics, info FROM run ORDER BY started, rowid"
+            )
+        ]
+
+    def finished(self, limits: Limits, retry: frozenset[Outcome] = frozenset()) -> dict[str, Outcome]:
+        """Return the executions that need not run again, by key.
+
+        An outcome in `retry`, one whose limit grew, and every outcome of the machinery are due again.
+        """
+        finished: dict[str, Outcome] = {}
+        for key, text, before in self._query(
+            "SELECT execution, outcome, run.limits FROM record JOIN run ON run.id = record.run"
+        ):
+            outcome = Outcome(text)
+            if outcome in (Outcome.INFRA, Outcome.CANCELLED) or outcome in retry:
+                continue
+            if not limits.grew_for(outcome, Limits(**json.loads(before))):
+                finished[key] = outcome
+        return finished
+
+    def attempts_made(self) -> dict[str, int]:
+        """Return the highest attempt number of each execution that had one."""
+        return dict(self._query("SELECT execution, max(number) FROM attempt GROUP BY execution"))
+
+    def open_attempts(self) -> list[tuple[str, str]]:
+        """Return (attempt id, host) of attempts without an end."""
+        return list(self._query("SELECT id, host FROM attempt WHERE outcome IS NULL ORDER BY sent_at"))
+
+    def rows(self, run_id: str | None = None) -> list[ResultRow]:
+        """Return the grid of a run (default: the latest) with the record of each cell."""
+        if run_id is None:
+            latest = self._query("SELECT id FROM run ORDER BY started DESC, rowid DESC LIMIT 1")
+            if not latest:
+                return []
+            run_id = latest[0][0]
+        columns = _metrics(self._query("SELECT metrics FROM run WHERE id = ?", (run_id,))[0][0])
+        values: dict[str, dict[str, float | None]] = {}
+        for key, name, arguments, definition, value in self._query(
+            "SELECT execution, name, arguments, definition, value FROM metric_value"
+            " WHERE execution IN (SELECT execution FROM grid WHERE run = ?)",
+            (run_id,),
+        ):
+            if columns.get(name) == MetricIdentity(arguments, definition):
+                values.setdefault(key, {})[name] = value
+        return [
+            ResultRow(
+                cell=Cell(*r[1:6]),
+                key=r[0],
+                details=json.loads(r[6]),
+                outcome=None if r[7] is None else Outcome(r[7]),
+                host=r[8],
+                attempt=r[9],
+                number=r[10],
+                error=r[11] or "",
+                hyper_params=r[12],
+                times=json.loads(r[13]) if r[13] else {},
+                metrics={name: values[r[0]][name] for name in columns if name in values.get(r[0], {})},
+                started_at=r[14],
+                ended_at=r[15],
+                cpu_seconds=r[16],
+                peak_memory=r[17],
+            )
+            for r in self._query(
+                "SELECT e.key, e.algorithm, e.collection, e.dataset, e.hyper_params_id, e.repetition, e.details,"
+                " a.outcome, a.host, a.id, a.number, a.error, a.hyper_params, a.times, a.started_at, a.ended_at,"
+                " a.cpu_seconds, a.peak_memory"
+                " FROM grid JOIN execution e ON e.key = grid.execution LEFT JOIN record a ON a.execution = e.key"
+                " WHERE grid.run = ? ORDER BY grid.position",
+                (run_id,),
+            )
+        ]
+
+    def superseded(self) -> list[Report]:
+        """Return second and late outcomes."""
+        return [Report.from_json(r[0]) for r in self._query("SELECT report FROM superseded ORDER BY id")]
+
+    def hosts_set_aside(self, run_id: str) -> list[tuple[str, str]]:
+        """Return (host, reason) for hosts that a run set aside."""
+        return list(self._query("SELECT host, reason FROM host_event WHERE run = ? ORDER BY id", (run_id,)))
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _current(self) -> RunInfo:
+        if self._run is None:
+            raise JournalError("no run has begun in this journal", remedy="call begin_run first")
+        return self._run
+
+    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._guard:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guard:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _write_report(connection: sqlite3.Connection, report: Report, run: RunInfo) -> None:
+    times = {name: value for name, value in report.values.items() if name not in run.metrics}
+    changed = connection.execute(
+        "UPDATE attempt SET outcome = ?, started_at = ?, ended_at = ?, error = ?, traceback = ?, hyper_params = ?,"
+        " times = ?, cpu_seconds = ?, peak_memory = ? WHERE id = ? AND outcome IS NULL",
+        (
+            report.outcome.value,
+            report.started,
+            report.ended,
+            report.error,
+            report.traceback,
+            report.hyper_params,
+            json.dumps(times),
+            report.cpu_seconds,
+            report.peak_memory,
+            report.attempt,
+        ),
+    ).rowcount
+    if changed != 1:
+        raise JournalError(f"attempt {report.attempt} is not open: it ended before or never began")
+    for name, identity in run.metrics.items():
+        if name in report.values:
+            connection.execute(
+                "INSERT INTO metric_value SELECT execution, ?, ?, ?, ?, id FROM attempt WHERE id = ?"
+                " ON CONFLICT DO UPDATE SET value = excluded.value, attempt = excluded.attempt",
+                (name, identity.arguments, identity.definition, report.values[name], report.attempt),
+            )
+
+
+def _metrics(text: str) -> dict[str, MetricIdentity]:
+    return {name: MetricIdentity(*identity) for name, identity in json.loads(text).items()}
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        _check_version(connection, path)
+        return
+    # executescript would commit in the middle; statement by statement the tables appear all or none
+    connection.execute("BEGIN EXCLUSIVE")
+    statement = ""
+    for line in schema.TABLES.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+    connection.execute("INSERT INTO meta VALUES ('version', ?)", (str(schema.VERSION),))
+    connection.execute("COMMIT")
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = int(connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
+    if version != schema.VERSION:
+        raise JournalError(
+            f"{path} has journal version {version}, this program knows {schema.VERSION}",
+            remedy="use the release of timeeval-cluster that wrote it",
+        )
+
+
+def _lock(path: Path) -> TextIO:
+    lock = Path(f"{path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - held until the journal is closed
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise JournalError(
+            f"{path} is being written by {holder}", remedy="wait for that run to end, or stop it with Ctrl-C"
+        ) from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {platform.node()}\n")
+    lock.flush()
+    return lock
