@@ -62,7 +62,7 @@ class MultivarAdapter(Adapter):
     def __init__(self, adapter: Adapter, aggregation: AggregationMethod = AggregationMethod.MEAN) -> None:
         if isinstance(adapter, MultivarAdapter):
             msg = "A MultivarAdapter cannot run another MultivarAdapter; give it the adapter of a univariate algorithm."
-            raise AssertionError(msg)  # noqa: TRY004 - the error type that is specified
+            raise AssertionError(msg)
         self._adapter = adapter
         self._aggregation = aggregation
 
@@ -98,7 +98,7 @@ class MultivarAdapter(Adapter):
         return self._adapter._call(path, args)  # noqa: SLF001 - stands for the inner adapter, args are complete
 
 
-def _read(dataset: AlgorithmParameter) -> "pd.DataFrame":
+def _read(dataset: object) -> "pd.DataFrame":
     import pandas as pd
 
     if isinstance(dataset, Path):
@@ -106,7 +106,7 @@ def _read(dataset: AlgorithmParameter) -> "pd.DataFrame":
     if isinstance(dataset, np.ndarray):
         return pd.DataFrame(dataset)
     msg = f"A dataset is an array or the path of a file, not {type(dataset).__name__}."
-    raise ValueError(msg)  # noqa: TRY004 - the error type that is specified
+    raise ValueError(msg)
 
 
 def _scores(result: AlgorithmParameter) -> np.ndarray[Any, Any]:
