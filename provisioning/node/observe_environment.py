@@ -1,0 +1,65 @@
+"""What a node has of the Python environment: interpreter, prefix, packages, wheels that arrived (standard library)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from provisioning.node import venvs
+from provisioning.node.room import room
+from provisioning.node.store import stored
+
+_ASK = (
+    "import json, os, platform, sys; "
+    "print(json.dumps([platform.python_version(), sys.prefix == sys.base_prefix, os.path.realpath(sys.executable)]))"
+)
+
+
+def observe(question: dict[str, Any]) -> dict[str, Any]:
+    """Answer for {"prefix", "python": "3.11", "store": folder of wheels, "deep": bool}."""
+    prefix, store = Path(question["prefix"]), Path(question["store"])
+    return {
+        "machine": platform.machine(),
+        "libc": libc(),
+        "interpreter": interpreter(question["python"]),
+        "own_python": platform.python_version(),
+        "environment": venvs.look(prefix, deep=bool(question.get("deep"))),
+        "store": stored(store),
+        "room": room(str(prefix.parent)),
+        "store_room": room(str(store)),
+    }
+
+
+def libc() -> list[str]:
+    """Return the C library's name and version, e.g. ["glibc", "2.36"] or ["musl", "1.2"]."""
+    name, version = platform.libc_ver()
+    if name == "glibc":
+        return [name, version]
+    for loader in sorted(Path("/lib").glob("ld-musl-*")):
+        answer = subprocess.run([str(loader)], stderr=subprocess.PIPE, check=False).stderr.decode()
+        versions = [line.split()[-1] for line in answer.splitlines() if line.startswith("Version ")]
+        return ["musl", ".".join((versions or ["0.0"])[0].split(".")[:2])]
+    return [name or "unknown", version]
+
+
+def interpreter(minor: str) -> dict[str, str] | None:
+    """Return {"path", "version"} of a CPython of this minor version that is not itself inside an environment."""
+    # the system's own come first: they are the ones most likely to be alike on all nodes
+    names = ["/usr/bin/python" + minor, "/usr/local/bin/python" + minor, shutil.which("python" + minor)]
+    names += [getattr(sys, "_base_executable", sys.executable), shutil.which("python3")]
+    for name in dict.fromkeys(name for name in names if name and Path(name).exists()):
+        answer = subprocess.run(
+            [name, "-I", "-c", _ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        )
+        try:
+            version, is_base, path = json.loads(answer.stdout.decode())
+        except ValueError:
+            continue
+        if is_base and version.split(".")[:2] == minor.split("."):
+            return {"path": path, "version": version}
+    return None

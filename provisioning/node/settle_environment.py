@@ -1,0 +1,180 @@
+"""Build an environment beside its prefix from wheels that have arrived, prove it, and put it in place by renaming.
+
+Until the rename nothing under the final name changes; afterwards the environment before it is kept as
+``PREFIX.previous``. Runs on the node (standard library, Python >= 3.8).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from provisioning.node import records, venvs
+from provisioning.node.store import damaged, forget
+
+_TAIL = 15
+
+
+class Channel(Protocol):
+    """What the launcher hands to a program, as far as it is used here."""
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Tell the driver how far the work is."""
+
+
+class RefusedError(Exception):
+    """Something on this node has to be mended by a person; `remedy` says how."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
+    """Bring the environment at ``args["prefix"]`` about.
+
+    Parameters
+    ----------
+    args : dict
+        ``prefix``, ``interpreter`` (path), ``store`` (folder), ``wheels`` ([path in the store, size, sha256] of all
+        files), ``uv`` (its path in the store), ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity``
+        (what must come out), ``compile`` (whether byte code is wanted).
+    channel : object
+        Gets an event per step.
+    """
+    prefix, store = Path(args["prefix"]), Path(args["store"])
+    staging = prefix.parent / (".%s.staging" % prefix.name)
+    prefix.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # the lock on the prefix is ours: what lies here is the rest of an attempt that died
+    remove(staging)
+    try:
+        staging.mkdir(mode=0o755)
+        channel.event({"title": "check wheels", "done": 0, "total": 4})
+        wheels = _lay_out(store, args["wheels"], staging / "wheels")
+        uv = store / args["uv"]
+        uv.chmod(0o755)
+        fresh = staging / prefix.name
+        channel.event({"title": "install", "done": 1, "total": 4})
+        _install(str(uv), args, wheels, fresh)
+        channel.event({"title": "prove", "done": 2, "total": 4})
+        _prove(str(uv), args, fresh)
+        seal(fresh, args["lock_digest"], args["identity"], compiled=bool(args["compile"]))
+        channel.event({"title": "switch", "done": 3, "total": 4})
+        _switch(fresh, prefix)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise RefusedError(
+                "no space left while the environment was built in %s" % staging,
+                "free some space there and run it again",
+            ) from error
+        raise
+    finally:
+        remove(staging)
+    forget(store, [path for path, _, _ in args["wheels"]])
+    return {"identity": args["identity"]}
+
+
+def seal(prefix: Path, lock: str, identity: str, *, compiled: bool) -> None:
+    """Note in the environment what it was made from."""
+    facts = {"lock": lock, "identity": identity, "compiled": compiled, "python": venvs.version_of(prefix)}
+    venvs.write_marker(prefix, dict(facts, time=time.time()))
+
+
+def _lay_out(store: Path, wheels: list[list[Any]], folder: Path) -> Path:
+    """Link the wheels into one folder, each proven by its digest."""
+    wrong = damaged(store, wheels)
+    if wrong:
+        raise RefusedError(
+            "%d files are missing or damaged in %s: %s" % (len(wrong), store, ", ".join(wrong[:5])),
+            "run it again: they are sent anew",
+        )
+    folder.mkdir()
+    for path, _, _ in wheels:
+        if path.endswith(".whl"):
+            (folder / path.split("/")[-1]).symlink_to(store / path)
+    return folder
+
+
+def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path) -> None:
+    lock = fresh.parent / "lock.txt"
+    lock.write_text(args["lock"], encoding="utf-8")
+    common = ["-q", "--no-cache", "--no-config"]
+    make = [uv, "venv", *common, "--relocatable", "--prompt", fresh.name, "--python", args["interpreter"], str(fresh)]
+    sources = ["--offline", "--no-index", "--find-links", str(wheels), "--require-hashes", "--no-build"]
+    wishes = ["--compile-bytecode"] if args["compile"] else []
+    wishes += ["--allow-empty-requirements"] if not args["lock"].strip() else []
+    python = ["--python", str(fresh / "bin" / "python")]
+    run(make)
+    run([uv, "pip", "sync", *common, *python, *sources, "--link-mode", "copy", *wishes, str(lock)])
+
+
+def _prove(uv: str, args: dict[str, Any], fresh: Path) -> None:
+    """Refuse what does not fit together or is not what the wheels hold."""
+    run([uv, "pip", "check", "-q", "--no-cache", "--no-config", "--python", str(fresh / "bin" / "python")])
+    installed, wanted = records.of_folder(venvs.site_packages(fresh)), args["installed"]
+    if records.identity_of(installed) != args["identity"]:
+        odd = sorted(key for key in set(wanted) | set(installed) if wanted.get(key) != installed.get(key))
+        raise RefusedError(
+            "what was installed is not what the wheels hold: %s" % ", ".join(odd[:5]),
+            "report this with the lock: an installer that changes files is not supported",
+        )
+
+
+def _switch(fresh: Path, prefix: Path) -> None:
+    previous = prefix.parent / (prefix.name + ".previous")
+    replaces = prefix.is_dir() and any(prefix.iterdir())
+    if replaces:
+        remove(previous)
+        prefix.rename(previous)
+    elif prefix.is_dir():
+        prefix.rmdir()
+    fresh.rename(prefix)
+    try:
+        _starts(prefix)
+    except (OSError, ValueError, RefusedError):
+        prefix.rename(fresh)
+        if replaces:
+            previous.rename(prefix)
+        raise
+
+
+def _starts(prefix: Path) -> None:
+    """Start the interpreter under its final name and ask it where it lives; refuse anything else."""
+    python = prefix / "bin" / "python"
+    answer = run([str(python), "-I", "-B", "-c", "import json, sys; print(json.dumps(sys.prefix))"])
+    if json.loads(answer) != str(prefix):
+        raise RefusedError(
+            "%s says that it lives in %s" % (python, answer.strip()), "choose a prefix without symbolic links"
+        )
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; nothing when there is none."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(str(path))
+
+
+def run(command: list[str]) -> str:
+    """Run a program with an environment of our own and return what it prints; its last words are in the error."""
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "UV_PYTHON_DOWNLOADS": "never"}
+    environment.update({key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ})
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode == 0:
+        return done.stdout.decode("utf-8", "replace")
+    text = "\n".join(done.stderr.decode("utf-8", "replace").strip().splitlines()[-_TAIL:])
+    remedy = "mend what the message names and run it again"
+    if "No space left" in text:
+        remedy = "free some space and run it again"
+    elif "Permission denied" in text:
+        remedy = "mount the file system without noexec, or choose another state folder"
+    raise RefusedError("%s ended with status %d: %s" % (" ".join(command[:3]), done.returncode, text), remedy)

@@ -1,0 +1,52 @@
+"""A store of files known by their content: a folder of ``<first 16 digits of its sha256>/<name>``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterable
+
+from provisioning.node.tree import digest_stream
+
+
+def stored(store: Path) -> list[list[Any]]:
+    """Return [path, size] of every file in a store."""
+    if not store.is_dir():
+        return []
+    files = [file for folder in sorted(store.iterdir()) if owned(folder) for file in sorted(folder.iterdir())]
+    return [["%s/%s" % (file.parent.name, file.name), file.lstat().st_size] for file in files]
+
+
+def owned(folder: Path) -> bool:
+    """Return whether a folder in a store has a name that we give: nothing else in it is ours."""
+    return len(folder.name) == 16 and not set(folder.name) - set("0123456789abcdef") and folder.is_dir()
+
+
+def damaged(store: Path, files: Iterable[Any]) -> list[str]:
+    """Return the paths of [path, size, sha256] that are missing or hold other bytes; the latter are removed.
+
+    What is removed is sent anew by the next run: a store holds copies only.
+    """
+    wrong = []
+    for path, _, sha256 in files:
+        file = store / path
+        try:
+            with file.open("rb") as handle:
+                found, _ = digest_stream(handle)
+        except FileNotFoundError:
+            wrong.append(path)
+            continue
+        if found != sha256:
+            file.unlink()
+            wrong.append(path)
+    return wrong
+
+
+def forget(store: Path, wanted: Iterable[str]) -> None:
+    """Remove from a store what is not among the paths `wanted`."""
+    keep = set(wanted)
+    for path, _ in stored(store):
+        if path not in keep:
+            file = store / path
+            file.unlink()
+            if not any(file.parent.iterdir()):
+                file.parent.rmdir()

@@ -1,0 +1,162 @@
+"""What an environment on this node consists of, and whether somebody changed it. Runs on the node (Python >= 3.8)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, Dict, List
+
+from provisioning.node import records
+
+MARKER = ".timeeval"
+SCHEMA = "timeeval.environment/1"
+
+_SHOWN = 20
+
+Seen = Dict[str, List[Any]]
+
+
+def site_packages(prefix: Path) -> Path:
+    """Return the folder of installed packages of a virtual environment; OSError when there is none."""
+    for folder in sorted(prefix.glob("lib/python*/site-packages")):
+        return folder
+    raise FileNotFoundError("no lib/python*/site-packages in %s" % prefix)
+
+
+def walk(prefix: Path) -> Seen:
+    """Return {path: [size, mtime_ns] or [target of a link]} of all files below `prefix` but byte code and our notes.
+
+    One stat per file and no reading: what was edited, removed or added since the last look shows here.
+    """
+    seen: Seen = {}
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(prefix / folder) as entries:
+            for entry in entries:
+                path = folder + entry.name
+                if entry.name == "__pycache__" or path == MARKER:
+                    continue
+                if entry.is_symlink():
+                    seen[path] = [os.readlink(entry.path)]  # noqa: PTH115 - Path.readlink came with 3.9
+                elif entry.is_dir():
+                    pending.append(path + "/")
+                else:
+                    status = entry.stat()
+                    seen[path] = [status.st_size, status.st_mtime_ns]
+    return seen
+
+
+def edited(prefix: Path, noted: Seen, *, deep: bool = False) -> list[str]:
+    """Return what differs from `noted`, a line per file, at most 20 and one that counts the rest.
+
+    A file whose stat differs is read: with the content its RECORD promises it counts as unchanged. With `deep` every
+    file that a RECORD names is read.
+    """
+    now = walk(prefix)
+    promised = _promised(prefix)
+    lines = []
+    for path in sorted(set(now) | set(noted)):
+        if path not in now:
+            lines.append("%s is missing" % path)
+        elif path in promised and (deep or now[path] != noted.get(path)):
+            if not _holds(prefix / path, promised[path]):
+                lines.append("%s was changed" % path)
+        elif path not in noted:
+            lines.append("%s was added" % path)
+        elif now[path] != noted[path]:
+            lines.append("%s was changed" % path)
+    if len(lines) > _SHOWN:
+        lines[_SHOWN:] = ["and %d files more" % (len(lines) - _SHOWN)]
+    return lines
+
+
+def _promised(prefix: Path) -> dict[str, str]:
+    """Return {path below the prefix: hash} of every file that a RECORD gives a hash for."""
+    folder = site_packages(prefix)
+    promised = {}
+    for record in folder.glob("*.dist-info/RECORD"):
+        for path, digest in records.parse(record.read_text(encoding="utf-8")):
+            if digest:
+                promised[os.path.relpath(os.path.join(folder, path), prefix)] = digest  # noqa: PTH118 - holds ".."
+    return promised
+
+
+def _holds(path: Path, promise: str) -> bool:
+    algorithm, _, value = promise.partition("=")
+    if algorithm not in ("sha256", "sha384", "sha512"):
+        return False
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == value
+
+
+def read_marker(prefix: Path) -> dict[str, Any]:
+    """Return what `write_marker` noted; {} when `prefix` carries no marker of ours or a damaged one."""
+    try:
+        marker = json.loads((prefix / MARKER / "environment.json").read_text(encoding="utf-8"))
+        files = json.loads((prefix / MARKER / "files.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(marker, dict) or not isinstance(files, dict) or marker.get("schema") != SCHEMA:
+        return {}
+    return dict(marker, files=files)
+
+
+def write_marker(prefix: Path, facts: dict[str, Any]) -> None:
+    """Note that we made this environment, from what, and the stat of every file in it."""
+    folder = prefix / MARKER
+    folder.mkdir(exist_ok=True)
+    for name, document in (("files.json", walk(prefix)), ("environment.json", dict(facts, schema=SCHEMA))):
+        with (folder / name).open("w", encoding="utf-8") as handle:
+            json.dump(document, handle, sort_keys=True)
+            handle.flush()
+            os.fsync(handle.fileno())
+
+
+def look(prefix: Path, *, deep: bool = False) -> dict[str, Any]:
+    """Return what stands at `prefix`.
+
+    ``state`` is "absent", "empty", "ours", "foreign" (an environment or folder we did not make) or "blocked" (not a
+    folder of its own: a link, a file); ``why`` explains the last. Of an environment also ``installed``, ``identity``,
+    ``lock``, ``compiled``, ``python`` and, when it is ours, ``edited``.
+    """
+    try:
+        status = prefix.lstat()
+    except FileNotFoundError:
+        return {"state": "absent"}
+    if stat.S_ISLNK(status.st_mode):
+        return {"state": "blocked", "why": "%s is a symbolic link to %s" % (prefix, prefix.resolve())}
+    if not stat.S_ISDIR(status.st_mode):
+        return {"state": "blocked", "why": "%s is no folder" % prefix}
+    if not any(prefix.iterdir()):
+        return {"state": "empty"}
+    marker = read_marker(prefix)
+    found = {"state": "ours" if marker else "foreign", "lock": marker.get("lock"), "compiled": marker.get("compiled")}
+    try:
+        installed = records.of_folder(site_packages(prefix))
+    except OSError as error:
+        return dict(found, installed={}, identity=None, edited=["%s" % error], python=None)
+    return dict(
+        found,
+        installed=installed,
+        identity=records.identity_of(installed),
+        python=version_of(prefix),
+        edited=edited(prefix, marker["files"], deep=deep) if marker else [],
+    )
+
+
+def version_of(prefix: Path) -> str:
+    """Return the full version of the interpreter that `prefix` was made with, as its pyvenv.cfg says; "" if unsaid."""
+    try:
+        lines = (prefix / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
+    return fields.get("version_info", fields.get("version", ""))
