@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from provisioning.errors import UsageError
-from provisioning.node.tree import safe_path
+from provisioning.node.tree import content_digest, safe_path
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,7 +52,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Identity of the content: sha256 (hex) over paths, sizes and digests."""
-        return hashlib.sha256(json.dumps(self.to_json(), separators=(",", ":")).encode()).hexdigest()
+        return content_digest((entry.path, entry.size, entry.sha256) for entry in self.entries)
 
     @property
     def size(self) -> int:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import stat
-from typing import BinaryIO
+import time
+from pathlib import Path
+from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 CHUNK = 1 << 20
+Json = Any
+"""What `json.load` returns."""
+Row = List[Any]
+"""``[size, mtime_ns, ctime_ns, inode, sha256]`` of a regular file; the first four tell whether the last still holds."""
 
 
-def safe_path(path: str) -> str:
+def safe_path(path: object) -> str:
     """Return `path` if it stays below the folder it is relative to, else raise ValueError."""
     if not isinstance(path, str) or not path or "\0" in path:
         raise ValueError("not a relative path: %r" % (path,))
@@ -19,7 +27,42 @@ def safe_path(path: str) -> str:
     return path
 
 
-def digest_stream(stream: BinaryIO) -> tuple[str, int]:
+def open_folder(root: str, parts: Iterable[str], create: bool = False) -> int:
+    """Return a descriptor of the folder ``root/parts...``, following no symbolic link below `root`."""
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o755, dir_fd=folder)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = below
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def open_inside(root: str, path: str) -> int:
+    """Open a regular file below `root` for reading, following no symbolic link below `root`; return the descriptor.
+
+    Raises OSError (ELOOP, ENOTDIR, ENOENT), or ValueError when it is no regular file.
+    """
+    parts = safe_path(path).split("/")
+    folder = open_folder(root, parts[:-1])
+    try:
+        # non-blocking, because a FIFO under a wanted name must not hang us
+        descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("not a regular file: %r" % (path,))
+    return descriptor
+
+
+def digest_stream(stream: BinaryIO) -> Tuple[str, int]:
     """Return the sha256 (hex) and the length of what a binary stream still holds."""
     sha256, size = hashlib.sha256(), 0
     while True:
@@ -30,30 +73,81 @@ def digest_stream(stream: BinaryIO) -> tuple[str, int]:
         size += len(block)
 
 
-def open_inside(root: str, path: str) -> int:
-    """Open a regular file below `root` for reading, following no symbolic link below `root`; return the descriptor.
-
-    Raises OSError (ELOOP, ENOTDIR, ENOENT) or ValueError when it is no regular file.
-    """
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    parts = safe_path(path).split("/")
-    try:
-        for part in parts[:-1]:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        # a FIFO under a wanted name must not hang us
-        descriptor = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    finally:
-        os.close(folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("not a regular file: %r" % (path,))
-    return descriptor
-
-
-def digest_inside(root: str, path: str) -> tuple[str, os.stat_result]:
-    """Return the sha256 (hex) and the stat result of a regular file below `root`; links are not followed."""
+def row_of(root: str, path: str) -> Row:
+    """Read a regular file below `root` and return its row; ValueError when it changes while it is read."""
     with os.fdopen(open_inside(root, path), "rb") as stream:
-        digest, _ = digest_stream(stream)
-        return digest, os.fstat(stream.fileno())
+        for _ in range(2):
+            before = os.fstat(stream.fileno())
+            stream.seek(0)
+            digest, size = digest_stream(stream)
+            after = os.fstat(stream.fileno())
+            if size == after.st_size and _stamp(before) == _stamp(after):
+                return [*_stamp(after), digest]
+    raise ValueError("changed while it was read: %r" % (path,))
+
+
+def rows(
+    root: str, paths: Iterable[str], known: Mapping[str, Row], progress: Optional[Callable[[int], None]] = None
+) -> Tuple[Dict[str, Row], Dict[str, str]]:
+    """Return the rows of `paths` below `root`, and why others have none.
+
+    A file is read only when its size, times and inode are not those of its row in `known`. `progress` gets the bytes of
+    each file that was read.
+    """
+    found = {}  # type: Dict[str, Row]
+    failed = {}  # type: Dict[str, str]
+    for path in paths:
+        row = known.get(path)
+        try:
+            if row is not None and list(row[:4]) == _stamp(Path(root, path).lstat()) and _settled(row):
+                found[path] = list(row)
+                continue
+            found[path] = row_of(root, path)
+            if progress is not None:
+                progress(found[path][0])
+        except FileNotFoundError:
+            failed[path] = "missing"
+        except (OSError, ValueError) as error:
+            failed[path] = str(error)
+    return found, failed
+
+
+def _stamp(status: os.stat_result) -> List[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _settled(row: Row) -> bool:
+    # A file that is written twice within one tick of the file system's clock keeps its stamp; so a row says nothing as
+    # long as the clock may still show the tick of the file's last change (NFSv3 and ext3 count seconds).
+    tick = 2_000_000_000 if row[2] % 1_000_000_000 == 0 else 20_000_000
+    return time.time_ns() - int(row[2]) > tick
+
+
+def content_digest(entries: Iterable[Tuple[str, int, str]]) -> str:
+    """Return the identity of (path, size, sha256) rows: a sha256 (hex) that does not depend on their order."""
+    text = json.dumps(sorted(list(entry) for entry in entries), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_json(path: str) -> Json:
+    """Return what a JSON file holds; None when there is none, or none that can be read."""
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            return json.load(stream)
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: str, document: Json, mode: int = 0o644) -> None:
+    """Replace a JSON file atomically and durably."""
+    scratch = Path("%s.%d.part" % (path, os.getpid()))
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(document, stream, separators=(",", ":"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink()
+        raise

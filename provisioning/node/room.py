@@ -1,0 +1,34 @@
+"""What a folder that need not exist yet finds, or would find, on its file system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict
+
+
+def nearest(path: str) -> Path:
+    """Return `path` or its nearest ancestor that exists."""
+    there = Path(path)
+    while not os.path.lexists(there):
+        there = there.parent
+    return there
+
+
+def room(path: str) -> Dict[str, Any]:
+    """Return what is known of the place where `path` is or would be.
+
+    Keys: ``exists``, ``directory`` (of what exists there or nearest above), ``nearest``, ``writable``, ``free`` (bytes
+    for this user), ``inodes`` (free; -1 where the file system does not count them), ``device``.
+    """
+    there = nearest(path)
+    status = os.statvfs(there)
+    return {
+        "exists": str(there) == path,
+        "directory": there.is_dir(),
+        "nearest": str(there),
+        "writable": os.access(there, os.W_OK | os.X_OK) and not status.f_flag & os.ST_RDONLY,
+        "free": status.f_bavail * status.f_frsize,
+        "inodes": status.f_favail if status.f_files else -1,
+        "device": there.stat().st_dev,
+    }
