@@ -208,7 +208,7 @@ D = TypeVar("D")
 
 @dataclass(frozen=True, slots=True)
 class Work(Generic[D]):
-    """What one resource has to bring: the nodes with changes, one node per place, none of them blocked."""
+    """What one resource has to bring: the differences of the nodes with changes, none of them blocked."""
 
     cluster: Cluster
     desired: D
@@ -247,7 +247,11 @@ class Resource(Protocol[D]):
         """Module of `provisioning.node` that observes."""
 
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
-        """Return the folders on a node that `settle` and the transfer write to: what is locked, and may be shared."""
+        """Return the folders on a node that `settle` writes to: they are locked, and may be one place on several nodes.
+
+        `settle` runs once per place of these folders; with none it runs on every node that has changes. The targets of
+        parcels need not be named.
+        """
 
     def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
         """Return the JSON object that the program gets; asked before anything is known of the node."""
@@ -267,6 +271,6 @@ class Resource(Protocol[D]):
     def settle(self, task: Task[D], on_event: OnEvent) -> None:
         """Do what is left on this node after its parcels have arrived: switch, install, load.
 
-        Runs once per place and must be resumable; leaves nothing half-written under a final name. Events carry
+        Must be resumable; leaves nothing half-written under a final name. Events carry
         ``{"title": str, "done": int, "total": int}`` and are shown while they come.
         """

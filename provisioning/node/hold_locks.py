@@ -1,0 +1,72 @@
+"""Hold locks for as long as the driver's connection lives; the kernel frees them when it ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict
+
+
+class HeldError(Exception):
+    """Another command holds the lock."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Lock ``{"paths": [folder], "holder": {...}}``, say so with an event, and wait until the driver's data ends."""
+    descriptors = []
+    try:
+        for folder in sorted(args["paths"]):
+            # not by extend: what is locked must be known when the next lock fails
+            descriptors.append(_lock(Path(folder), args["holder"]))  # noqa: PERF401
+        channel.event({"locked": True})
+        for _ in channel.data():
+            pass
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return {}
+
+
+def lock_file(folder: Path) -> Path:
+    """Return the file that is locked: beside the folder, because the folder itself may be switched by rename."""
+    return folder.parent / (".%s.timeeval-lock" % folder.name)
+
+
+def _lock(folder: Path, holder: Dict[str, Any]) -> int:
+    path = lock_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except PermissionError:
+        # the file of another user of a shared folder: it can be locked, but not say who does
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        raise HeldError(
+            "%s is being changed by %s" % (folder, _holder(path)),
+            "wait until that command has ended, then run this one",
+        ) from error
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+    return descriptor
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return "%(user)s on %(host)s (process %(pid)s, since %(since)s: %(command)s)" % holder
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another command that left no name"

@@ -1,0 +1,34 @@
+"""Find out which folders are the same place on several nodes: one leaves a token, the others look for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Dict
+
+from provisioning.node.room import nearest
+
+
+def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+    """Answer ``{"action": "leave" | "look" | "remove", "run", "node", "paths"}``.
+
+    ``leave`` writes a token of this node into each folder, or into the nearest one above that exists, where it may;
+    ``look`` returns path -> the nodes whose tokens are there; ``remove`` takes this node's tokens away again.
+    """
+    del channel
+    seen: Dict[str, Any] = {}
+    prefix = ".timeeval-token-%s-" % args["run"]
+    for path in args["paths"]:
+        folder = nearest(path)
+        token = folder / (prefix + args["node"])
+        if args["action"] == "leave":
+            with contextlib.suppress(OSError):
+                os.close(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+        elif args["action"] == "look":
+            seen[path] = sorted(
+                entry.name[len(prefix) :] for entry in folder.iterdir() if entry.name.startswith(prefix)
+            )
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                token.unlink()
+    return {"seen": seen}
