@@ -8,7 +8,10 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any, Dict
+
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
 
 
 class HeldError(Exception):
@@ -19,7 +22,7 @@ class HeldError(Exception):
         self.remedy = remedy
 
 
-def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """Lock ``{"paths": [folder], "holder": {...}}``, say so with an event, and wait until the driver's data ends."""
     descriptors = []
     try:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 from provisioning.node import landing, tree
 from provisioning.node.room import room
+
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
 
 PARTIAL = ".rsync-partial"
 
@@ -21,7 +24,7 @@ class LandingError(Exception):
         self.remedy = remedy
 
 
-def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """Answer ``{"action": "prepare" | "commit", "target", "files": [[path, size, sha256]], "last": [path]}``."""
     target = args["target"]
     files = [(tree.safe_path(path), int(size), str(digest)) for path, size, digest in args["files"]]
@@ -91,7 +94,7 @@ def _sweep(stage: Path, wanted: "set[str]") -> None:
             Path(folder).rmdir()
 
 
-def commit(target: str, files: List[Tuple[str, int, str]], last: List[str], channel: Any) -> Dict[str, Any]:
+def commit(target: str, files: List[Tuple[str, int, str]], last: List[str], channel: Channel) -> Dict[str, Any]:
     """Prove every staged file, then give all of them their final names; ``{"bad": {path: why}}`` when one is not right.
 
     As long as one file is not right, none is placed: readers never see a folder that is half old and half new for

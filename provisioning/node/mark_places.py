@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any, Dict
 
 from provisioning.node.room import nearest
 
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
 
-def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+
+def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """Answer ``{"action": "leave" | "look" | "remove", "run", "node", "paths"}``.
 
     ``leave`` writes a token of this node into each folder, or into the nearest one above that exists, where it may;

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any, Dict
+from typing import Any, Dict, List, Optional
 
 from provisioning.node import landing, tree
 from provisioning.node.room import room
 
 
 def observe(question: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer ``{"folders": [{"path", "digest"}], "python", "proofs"}``.
+    """Answer ``{"folders": [{"path", "digest", "files"}], "python", "proofs"}``.
 
     Only files that we placed are looked at, and only those are read whose size, times or inode have changed. The rows
     of a folder are left out when they are what the driver asked for, so that nothing to do costs a few bytes.
     """
     python = question["python"]
-    environment = landing.environment_stamp(python) if python else None
-    return {
-        "rsync": shutil.which("rsync"),
-        "environment": environment,
-        "proofs": tree.read_json(question["proofs"]) or {},
-        "folders": {folder["path"]: _folder(folder["path"], folder["digest"]) for folder in question["folders"]},
-    }
+    stamp = landing.environment_stamp(python) if python else None
+    proofs = tree.read_json(question["proofs"]) or {}
+    answer: Dict[str, Any] = {"rsync": shutil.which("rsync"), "environment": stamp is not None, "folders": {}}
+    for asked in question["folders"]:
+        folder = _folder(asked["path"], asked["digest"])
+        folder["proven"] = stamp is not None and _proven(proofs.get(asked["path"]), stamp, asked)
+        answer["folders"][asked["path"]] = folder
+    return answer
+
+
+def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, Any]) -> bool:
+    """Return whether this environment has read all that is asked for; `files` (path -> sha256) names a part of it."""
+    if not proof or proof["environment"] != stamp:
+        return False
+    files = asked["files"]
+    return proof["digest"] == asked["digest"] or (
+        files is not None and all(proof["files"].get(path) == digest for path, digest in files.items())
+    )
 
 
 def _folder(path: str, wanted: str) -> Dict[str, Any]:

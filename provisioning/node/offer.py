@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from provisioning.node import tree
+
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
 
 
 class TooMuchError(Exception):
@@ -18,11 +21,11 @@ class TooMuchError(Exception):
         self.remedy = remedy
 
 
-def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """Answer ``{"folder", "most": bytes, "skip": [folder names]}`` with ``{"files", "other", "changing"}``.
 
-    ``files`` are [path, size, sha256] of regular files; ``other`` are links, sockets and the like, which are not offered;
-    ``changing`` are files that are being written right now.
+    ``files`` are [path, size, sha256] of regular files; ``other`` are links, sockets and the like, which are not
+    offered; ``changing`` are files that are being written right now.
     """
     root = Path(args["folder"])
     if not root.is_dir():

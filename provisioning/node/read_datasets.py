@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from provisioning.node import landing, tree
+
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
 
 # Runs in the environment's interpreter. What it prints for people goes to stderr, so that stdout is one document.
 READER = """
@@ -16,6 +19,9 @@ question = json.load(sys.stdin)
 answer, sys.stdout = sys.stdout, sys.stderr
 from pathlib import Path
 from timeeval import DatasetManager
+
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
 wrong = {}
 for folder in question["folders"]:
     datasets = DatasetManager(Path(folder["path"]), create_if_missing=False)
@@ -41,15 +47,36 @@ class ReadingError(Exception):
         self.remedy = remedy
 
 
-def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
-    """Answer ``{"python", "folders": [{"path", "ids", "digest"}], "proofs"}``; the file `proofs` keeps the proof."""
+def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
+    """Answer ``{"python", "folders": [{"path", "ids", "digest", "files"}], "proofs": file that keeps the proof}``.
+
+    A node without that interpreter has nothing to prove yet: making the environment comes with a command of its own.
+    """
     del channel
     python = args["python"]
-    before = landing.environment_stamp(python)
-    question = json.dumps({"folders": args["folders"]})
+    stamp = landing.environment_stamp(python)
+    if stamp is None:
+        return {"read": 0}
+    _read(python, [{"path": folder["path"], "ids": folder["ids"]} for folder in args["folders"]])
+    store = Path(args["proofs"])
+    store.parent.mkdir(parents=True, exist_ok=True)
+    proofs = tree.read_json(str(store)) or {}
+    for folder in args["folders"]:
+        before = proofs.get(folder["path"])
+        files = before["files"] if before and before["environment"] == stamp else {}
+        proofs[folder["path"]] = {
+            "environment": stamp,
+            "digest": folder["digest"],
+            "files": {**files, **folder["files"]},
+        }
+    tree.write_json(str(store), proofs)
+    return {"read": sum(len(folder["ids"]) for folder in args["folders"])}
+
+
+def _read(python: str, folders: List[Dict[str, Any]]) -> None:
     done = subprocess.run(
         [python, "-I", "-c", READER],
-        input=question.encode(),
+        input=json.dumps({"folders": folders}).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd="/",
@@ -69,8 +96,3 @@ def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
             "%d datasets cannot be read, e.g. %s: %s" % (len(wrong), name, why),
             "correct the index on the driver, then run this command again",
         )
-    Path(args["proofs"]).parent.mkdir(parents=True, exist_ok=True)
-    proofs = tree.read_json(args["proofs"]) or {}
-    proofs.update({folder["path"]: [folder["digest"], before] for folder in args["folders"]})
-    tree.write_json(args["proofs"], proofs)
-    return {"read": sum(len(folder["ids"]) for folder in args["folders"])}

@@ -1,0 +1,262 @@
+"""The dataset folders: the same bytes under the same path on every node, and an environment that can read them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from provisioning.errors import UsageError
+from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
+from provisioning.scan import cache_folder, scan
+
+if TYPE_CHECKING:
+    from provisioning.inventory import Cluster, DatasetFolder, Node
+    from provisioning.manifest import Manifest
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A dataset folder, what of it must be on the nodes, and the datasets that must be readable there."""
+
+    folder: DatasetFolder
+    manifest: Manifest
+    ids: tuple[tuple[str, str], ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row of the index: a dataset and its files relative to the folder."""
+
+    id: tuple[str, str]
+    files: tuple[str, ...]
+
+
+def read_index(folder: DatasetFolder) -> tuple[Listed, ...]:
+    """Read which datasets a folder lists.
+
+    Parameters
+    ----------
+    folder : DatasetFolder
+        The folder on the driver.
+
+    Returns
+    -------
+    tuple of Listed
+        In the order of the index.
+
+    Raises
+    ------
+    UsageError
+        When the index has not the columns of a TimeEval index.
+    """
+    file = folder.source / folder.index
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        columns = {"collection_name", "dataset_name", "train_path", "test_path"}
+        lacking = columns - set(rows.fieldnames or ())
+        if lacking:
+            raise UsageError(
+                f"{file} has no column {', '.join(sorted(lacking))}", remedy="write it with DatasetManager"
+            )
+        return tuple(
+            Listed(
+                (row["collection_name"], row["dataset_name"]),
+                tuple(row[column] for column in ("train_path", "test_path") if row[column]),
+            )
+            for row in rows
+        )
+
+
+class Datasets:
+    """Dataset folders of the cluster file, all of them or what an experiment needs.
+
+    Parameters
+    ----------
+    cache : Path or None
+        Folder of known digests; the user's cache folder when None.
+    """
+
+    name = "datasets"
+    program = "provisioning.node.observe_datasets"
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self._cache = cache
+        self._desired: dict[tuple[Path, Needs | None], tuple[Folder, ...]] = {}
+
+    def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
+        """Return none: what is settled, the proof of reading, is each node's own."""
+        del cluster
+        return ()
+
+    def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
+        """Ask for the folders by digest."""
+        return {
+            "python": _python(cluster),
+            "proofs": str(_proofs(cluster, node)),
+            "folders": [
+                {
+                    "path": str(folder.folder.path),
+                    "digest": folder.manifest.digest,
+                    "files": None if folder.whole else _digests(folder.manifest),
+                }
+                for folder in self.desired(cluster, {}, needs)
+            ],
+        }
+
+    def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> tuple[Folder, ...]:
+        """Return the folders with the digests of their files; every node gets the same."""
+        del facts
+        key = (cluster.file, needs)
+        if key not in self._desired:
+            self._desired[key] = tuple(self._select(cluster, needs))
+        return self._desired[key]
+
+    def _select(self, cluster: Cluster, needs: Needs | None) -> list[Folder]:
+        if needs is None:
+            return [self._folder(folder, None) for folder in cluster.datasets]
+        chosen = []
+        for need in needs.datasets:
+            folder = next(
+                (
+                    folder
+                    for folder in cluster.datasets
+                    if need.path == folder.path or Path(need.path).resolve() == folder.source.resolve()
+                ),
+                None,
+            )
+            if folder is None:
+                raise UsageError(
+                    f"the experiment reads datasets in {need.path}, which {cluster.file} does not name",
+                    remedy="add a [[datasets]] table with this path",
+                )
+            chosen.append(self._folder(folder, (need.ids, need.files)))
+        return chosen
+
+    def _folder(
+        self, folder: DatasetFolder, part: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None
+    ) -> Folder:
+        listed = read_index(folder)
+        ids = tuple(row.id for row in listed) if part is None else part[0]
+        files = [file for row in listed if row.id in set(ids) for file in row.files]
+        wanted = dict.fromkeys(files if part is None else [*files, *part[1]])
+        missing = [file for file in wanted if not (folder.source / file).is_file()]
+        if missing:
+            shown = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+            raise UsageError(
+                f"{folder.source / folder.index} lists files that are not in the folder: {shown}",
+                remedy="put them there or take their rows out; nothing was copied",
+            )
+        cache = (self._cache or cache_folder()) / "digests"
+        paths = None if part is None else [*wanted, folder.index]
+        return Folder(folder, scan(folder.source, paths, cache=cache), ids, part is None)
+
+    def difference(
+        self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: tuple[Folder, ...]
+    ) -> Difference:
+        """Compare digests; what is lacking is copied if it fits, and read once by the node's environment."""
+        changes: list[Change] = []
+        findings: list[Finding] = []
+        need: dict[int, int] = {}
+        for folder in desired:
+            seen = observed["folders"][str(folder.folder.path)]
+            copy = self._copy(node, folder, seen)
+            if copy is not None:
+                changes.append(copy)
+                findings += self._obstacles(node, folder, seen)
+                if not seen["exists"] or seen["marked"]:
+                    need[seen["device"]] = need.get(seen["device"], 0) + copy.size
+                    findings += _full(node, folder, need[seen["device"]], seen["free"])
+            if cluster.environment is not None and observed["environment"] and not seen["proven"]:
+                title = f"read {len(folder.ids)} datasets of {folder.folder.path} with the node's environment"
+                changes.append(Change(node.name, self.name, title, detail={"path": str(folder.folder.path)}))
+        if observed["rsync"] is None and any("missing" in change.detail for change in changes):
+            remedy = "install it: apt-get install rsync, or what the system has instead"
+            findings.append(Finding(node.name, self.name, "rsync is not installed", remedy))
+        return Difference(tuple(changes), tuple(findings))
+
+    def _copy(self, node: Node, folder: Folder, seen: Mapping[str, Any]) -> Change | None:
+        if seen["marked"] and seen["digest"] == folder.manifest.digest:
+            return None
+        has = {path: digest for path, _, digest in seen["rows"]} if seen["marked"] else {}
+        missing = [entry for entry in folder.manifest.entries if has.get(entry.path) != entry.sha256]
+        if seen["marked"] and not missing:
+            return None
+        damaged = sum(1 for entry in missing if entry.path in has)
+        replaced = f", {damaged} of them to replace others" if damaged else ""
+        return Change(
+            node.name,
+            self.name,
+            f"copy {len(missing)} files{replaced} to {folder.folder.path}",
+            sum(entry.size for entry in missing),
+            {"path": str(folder.folder.path), "missing": [entry.path for entry in missing]},
+        )
+
+    def _obstacles(self, node: Node, folder: Folder, seen: Mapping[str, Any]) -> list[Finding]:
+        path = folder.folder.path
+        if not seen["directory"]:
+            message, remedy = f"{seen['nearest']} is not a folder", f"move it away, {path} has to be there"
+        elif not seen["writable"]:
+            message, remedy = f"{seen['nearest']} cannot be written to", f"give this user a {path} of its own"
+        else:
+            return []
+        return [Finding(node.name, self.name, message, remedy)]
+
+    def bring(self, work: Work[tuple[Folder, ...]]) -> Sequence[Parcel]:
+        """Return one parcel per folder, its index last."""
+        parcels = []
+        for folder in work.desired:
+            missing = {
+                name: tuple(change.detail["missing"])
+                for name, difference in work.differences.items()
+                for change in difference.changes
+                if "missing" in change.detail and change.detail["path"] == str(folder.folder.path)
+            }
+            if missing:
+                source, target, last = folder.folder.source, folder.folder.path, (folder.folder.index,)
+                parcels.append(Parcel(self.name, source, folder.manifest, target, missing, last))
+        return parcels
+
+    def settle(self, task: Task[tuple[Folder, ...]], on_event: OnEvent) -> None:
+        """Let the node's own environment open the index and every dataset, once for these bytes and this one."""
+        python = _python(task.cluster)
+        paths = {change.detail["path"] for change in task.difference.changes}
+        folders = [
+            {
+                "path": str(folder.folder.path),
+                "ids": folder.ids,
+                "digest": folder.manifest.digest,
+                "files": _digests(folder.manifest),
+            }
+            for folder in task.desired
+            if str(folder.folder.path) in paths
+        ]
+        if python is not None:
+            proofs = str(_proofs(task.cluster, task.node))
+            args = {"python": python, "folders": folders, "proofs": proofs}
+            task.session.call("provisioning.node.read_datasets", args, on_event=on_event)
+
+
+def _full(node: Node, folder: Folder, need: int, free: int) -> list[Finding]:
+    if need <= free:
+        return []
+    message = f"{need} bytes have to fit on the file system of {folder.folder.path}, {free} are free"
+    return [Finding(node.name, Datasets.name, message, "make room there, or name a path on another file system")]
+
+
+def _digests(manifest: Manifest) -> dict[str, str]:
+    return {entry.path: entry.sha256 for entry in manifest.entries}
+
+
+def _python(cluster: Cluster) -> str | None:
+    return None if cluster.environment is None else str(cluster.environment.prefix / "bin" / "python")
+
+
+def _proofs(cluster: Cluster, node: Node) -> PurePosixPath:
+    # with the node's name in its own: the state folder may be one for all nodes
+    return cluster.state / "proofs" / f"datasets-{node.name}.json"
