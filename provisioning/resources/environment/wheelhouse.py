@@ -1,0 +1,178 @@
+"""All files that an environment is made of on one target, in the driver's store, and what must come out of them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioning.errors import ProvisionError, UsageError
+from provisioning.manifest import Entry, Manifest
+from provisioning.node import records, tree
+from provisioning.resources.environment.lock import Pin, digest_of, gaps, render
+from provisioning.resources.environment.target import Target, of_driver
+from provisioning.resources.environment.wheels import Wheel, has, keep, pip, run, uv_binary, wheel_store
+from provisioning.scan import cache_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Wheelhouse:
+    """An environment before it is installed.
+
+    Attributes
+    ----------
+    target : Target
+        The nodes it is for.
+    lock : str
+        Text of the lock, the projects included.
+    manifest : Manifest
+        All files, wheels and uv, as they lie in the store.
+    uv : str
+        Path of uv in the store.
+    installed : mapping
+        ``name==version`` -> digest of its RECORD: what a node must show afterwards.
+    unpacked : int
+        Bytes on a node's disk once installed, without byte code.
+    """
+
+    target: Target
+    lock: str
+    manifest: Manifest
+    uv: str
+    installed: Mapping[str, str]
+    unpacked: int
+
+    @property
+    def lock_digest(self) -> str:
+        """Sha256 (hex) of the lock."""
+        return digest_of(self.lock)
+
+    @property
+    def identity(self) -> str:
+        """Sha256 (hex) over what must be installed."""
+        return records.identity_of(dict(self.installed))
+
+
+def assemble(target: Target, pins: Sequence[Pin], projects: Sequence[Wheel]) -> Wheelhouse:
+    """Return the wheelhouse of a target; what the driver's store lacks is fetched.
+
+    Raises
+    ------
+    ProvisionError
+        When a package has no wheel for the target, or the lock leaves out what a wheel requires.
+    """
+    for wheel in projects:
+        if not wheel.tags.endswith("-none-any") and of_driver().slug != target.slug:
+            raise ProvisionError(
+                f"the wheel of the project {wheel.name} only runs where it was built ({wheel.tags}), not with {target}",
+                remedy="build its wheels per platform and name them in a lock instead",
+            )
+    store = wheel_store()
+    house = _known(_note("house", target, digest_of(render(pins))), store) or _fetch(target, pins, store)
+    installed = {**house["installed"], **dict(wheel.identity for wheel in projects)}
+    versions = dict(key.split("==", 1) for key in installed)
+    missing = [*house["gaps"], *gaps(target, projects, versions)]
+    if missing:
+        raise UsageError(
+            f"the lock for {target} is not complete: {'; '.join(missing[:5])}",
+            remedy="lock again with the projects' requirements among the inputs",
+        )
+    uv = _uv_for(target, store)
+    locked = [*pins, *(Pin(wheel.name, wheel.version, (f"sha256:{wheel.entry.sha256}",)) for wheel in projects)]
+    return Wheelhouse(
+        target=target,
+        lock=render(locked),
+        manifest=Manifest.of([*_entries(house), *(wheel.entry for wheel in projects), uv]),
+        uv=uv.path,
+        installed=installed,
+        unpacked=house["unpacked"] + sum(wheel.unpacked for wheel in projects),
+    )
+
+
+def _note(kind: str, target: Target, digest: str) -> Path:
+    return cache_folder() / "wheelhouses" / f"{kind}-{target.slug}-{digest[:32]}.json"
+
+
+def _known(note: Path, store: Path) -> dict[str, Any] | None:
+    """Return what an earlier command noted, if the store still holds all of it."""
+    found = tree.read_json(str(note))
+    if not isinstance(found, dict) or not all(has(store, entry) for entry in _entries(found)):
+        return None
+    return found
+
+
+def _entries(house: Mapping[str, Any]) -> list[Entry]:
+    return [Entry(*row) for row in house["files"]]
+
+
+def _remember(note: Path, house: dict[str, Any]) -> dict[str, Any]:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    tree.write_json(str(note), house)
+    return house
+
+
+def _fetch(target: Target, pins: Sequence[Pin], store: Path) -> dict[str, Any]:
+    """Fetch the wheels of a lock for a target by pip, which proves their digests, and note what they hold."""
+    wheels: list[Wheel] = []
+    with tempfile.TemporaryDirectory(prefix="timeeval-wheels-") as scratch:
+        lock, out = Path(scratch, "lock.txt"), Path(scratch, "out")
+        lock.write_text(render(pins), encoding="utf-8")
+        out.mkdir()
+        if pins:
+            _download(["--require-hashes", "-r", str(lock)], target, out)
+        wheels += (Wheel(store, keep(file, store)) for file in sorted(out.iterdir()))
+    wanted, found = {pin.name for pin in pins}, {wheel.name for wheel in wheels}
+    if wanted != found:
+        raise ProvisionError(
+            f"pip fetched other packages than the lock names: {', '.join(sorted(wanted ^ found))}",
+            remedy="look at the lock; every package needs a wheel of its own name",
+        )
+    installed = dict(wheel.identity for wheel in wheels)
+    return _remember(
+        _note("house", target, digest_of(render(pins))),
+        {
+            "files": [[wheel.entry.path, wheel.entry.size, wheel.entry.sha256] for wheel in wheels],
+            "installed": installed,
+            "gaps": gaps(target, wheels, dict(key.split("==", 1) for key in installed)),
+            "unpacked": sum(wheel.unpacked for wheel in wheels),
+        },
+    )
+
+
+def _download(wishes: Sequence[str], target: Target, out: Path) -> None:
+    command = [*pip(), "download", "-q", "--no-deps", "--only-binary", ":all:", "--dest", str(out)]
+    run(
+        [*command, *target.pip_options(), *wishes],
+        f"fetching wheels for {target}",
+        "choose versions that have wheels for this platform, or let pip find your own by PIP_FIND_LINKS",
+    )
+
+
+def _uv_for(target: Target, store: Path) -> Entry:
+    """Return the uv that runs on a target: the driver's own where it fits, else the one in the wheel of its version."""
+    version = run([uv_binary(), "--version"], "asking uv for its version", "install uv again on the driver").split()[1]
+    note = _note("uv", target, version)
+    known = _known(note, store)
+    if known is not None:
+        return _entries(known)[0]
+    driver = of_driver()
+    with tempfile.TemporaryDirectory(prefix="timeeval-uv-") as scratch:
+        program = Path(scratch, "uv")
+        if (driver.machine, driver.libc) == (target.machine, target.libc):
+            shutil.copyfile(uv_binary(), program)
+        else:
+            _download([f"uv=={version}"], target, Path(scratch))
+            _unpack_uv(next(Path(scratch).glob("*.whl")), program)
+        entry = keep(program, store)
+    _remember(note, {"files": [[entry.path, entry.size, entry.sha256]]})
+    return entry
+
+
+def _unpack_uv(wheel: Path, program: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
+        program.write_bytes(archive.read(name))
