@@ -21,7 +21,9 @@ _ASK = (
 
 
 def observe(question: dict[str, Any]) -> dict[str, Any]:
-    """Answer for {"prefix", "python": "3.11", "store": folder of wheels, "deep": bool}."""
+    """Answer for {"prefix", "python": "3.11", "store": folder of wheels, "deep": bool}; {} when there is no prefix."""
+    if question["prefix"] is None:
+        return {}
     prefix, store = Path(question["prefix"]), Path(question["store"])
     return {
         "machine": platform.machine(),

@@ -13,19 +13,16 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from provisioning.node import records, venvs
+from provisioning.node.observe_environment import interpreter
 from provisioning.node.store import damaged, forget
 
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
+
 _TAIL = 15
-
-
-class Channel(Protocol):
-    """What the launcher hands to a program, as far as it is used here."""
-
-    def event(self, event: dict[str, Any]) -> None:
-        """Tell the driver how far the work is."""
 
 
 class RefusedError(Exception):
@@ -42,7 +39,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     Parameters
     ----------
     args : dict
-        ``prefix``, ``interpreter`` (path), ``store`` (folder), ``wheels`` ([path in the store, size, sha256] of all
+        ``prefix``, ``python`` (minor version), ``store`` (folder), ``wheels`` ([path in the store, size, sha256] of all
         files), ``uv`` (its path in the store), ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity``
         (what must come out), ``compile`` (whether byte code is wanted).
     channel : object
@@ -102,10 +99,13 @@ def _lay_out(store: Path, wheels: list[list[Any]], folder: Path) -> Path:
 
 
 def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path) -> None:
+    base = interpreter(args["python"])
+    if base is None:
+        raise RefusedError("there is no Python %s" % args["python"], "install python%s there" % args["python"])
     lock = fresh.parent / "lock.txt"
     lock.write_text(args["lock"], encoding="utf-8")
     common = ["-q", "--no-cache", "--no-config"]
-    make = [uv, "venv", *common, "--relocatable", "--prompt", fresh.name, "--python", args["interpreter"], str(fresh)]
+    make = [uv, "venv", *common, "--relocatable", "--prompt", fresh.name, "--python", base["path"], str(fresh)]
     sources = ["--offline", "--no-index", "--find-links", str(wheels), "--require-hashes", "--no-build"]
     wishes = ["--compile-bytecode"] if args["compile"] else []
     wishes += ["--allow-empty-requirements"] if not args["lock"].strip() else []

@@ -1,1 +1,5 @@
 """The Python environment: locked, fetched as wheels on the driver, installed alike on every node."""
+
+from provisioning.resources.environment.resource import EnvironmentResource
+
+__all__ = ["EnvironmentResource"]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from provisioning.errors import UsageError
 from provisioning.node.records import canonical
-
 from provisioning.resources.environment.wheels import Wheel, run, uv_binary
 
 if TYPE_CHECKING:

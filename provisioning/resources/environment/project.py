@@ -22,8 +22,10 @@ from provisioning.scan import cache_folder, scan
 EPOCH = "315532800"
 
 _BY_PRODUCTS = frozenset(
-    ".git .hg .svn .venv venv .tox .nox .eggs __pycache__ build dist node_modules .mypy_cache .ruff_cache "
-    ".pytest_cache .hypothesis .sandbox .timeeval .ipynb_checkpoints".split()
+    (
+        *(".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", ".eggs", "__pycache__", "build", "dist"),
+        *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".sandbox", ".timeeval", "node_modules"),
+    )
 )
 
 

@@ -1,0 +1,200 @@
+"""The environment as a resource: the same packages at the same prefix, proven by what RECORD files say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
+from provisioning.resources.environment import project
+from provisioning.resources.environment.lock import pins_for
+from provisioning.resources.environment.target import group
+from provisioning.resources.environment.wheelhouse import Wheelhouse, assemble
+from provisioning.resources.environment.wheels import wheel_store
+
+if TYPE_CHECKING:
+    from provisioning.inventory import Cluster, Environment, Node
+
+# byte code takes about half of what the packages take
+_WITH_BYTE_CODE = 1.6
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentPlan:
+    """What must be installed, by node; nodes without the interpreter asked for are not among them."""
+
+    houses: Mapping[str, Wheelhouse]
+
+
+class EnvironmentResource:
+    """The virtual environment at one prefix on all nodes."""
+
+    name = "environment"
+    program = "provisioning.node.observe_environment"
+
+    def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
+        """Return the prefix and the folder of wheels."""
+        environment = cluster.environment
+        return () if environment is None else (environment.prefix, wheels_on_node(cluster))
+
+    def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
+        """Ask for interpreter, prefix and wheels."""
+        del node, needs
+        if cluster.environment is None:
+            return {"prefix": None}
+        environment = cluster.environment
+        return {
+            "prefix": str(environment.prefix),
+            "python": environment.python,
+            "store": str(wheels_on_node(cluster)),
+        }
+
+    def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> EnvironmentPlan:
+        """Lock, build and fetch per target; the experiments of a cluster share one environment."""
+        del needs
+        environment = cluster.environment
+        if environment is None:
+            return EnvironmentPlan({})
+        observed = {name: seen[self.name] for name, seen in facts.items() if seen.get(self.name)}
+        targets = group(observed, environment.python)
+        projects = [project.build(folder) for folder in environment.projects]
+        houses = {
+            target: assemble(target, pins_for(target, environment.requirements, projects, locks(cluster)), projects)
+            for target in set(targets.values())
+        }
+        return EnvironmentPlan({name: houses[target] for name, target in targets.items()})
+
+    def difference(
+        self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: EnvironmentPlan
+    ) -> Difference:
+        """Compare what is installed with what the wheels hold."""
+        if cluster.environment is None:
+            return Difference()
+        environment, house = cluster.environment, desired.houses.get(node.name)
+        if house is None:
+            return Difference(findings=(_no_interpreter(node, environment, observed),))
+        why = _lacking(observed["environment"], house)
+        if not why:
+            return Difference()
+        if not environment.manage:
+            remedy = f"install what {node.name} lacks there, or let it be made: manage = true"
+            message = f"{environment.prefix} is not as it must be: {why}"
+            return Difference(findings=(Finding(node.name, self.name, message, remedy),))
+        there = dict(observed["store"])
+        missing = [entry for entry in house.manifest.entries if there.get(entry.path) != entry.size]
+        size = sum(entry.size for entry in missing)
+        title = f"install {len(house.installed)} packages at {environment.prefix} ({why})"
+        change = Change(node.name, self.name, title, size, {"missing": [entry.path for entry in missing]})
+        return Difference((change,), tuple(_obstacles(node, environment, observed, house, size)))
+
+    def bring(self, work: Work[EnvironmentPlan]) -> Sequence[Parcel]:
+        """Return one parcel per target: the wheels and uv."""
+        missing: dict[str, dict[str, tuple[str, ...]]] = {}
+        for name, difference in work.differences.items():
+            for change in difference.changes:
+                if change.detail["missing"]:
+                    target = work.desired.houses[name].target.slug
+                    missing.setdefault(target, {})[name] = tuple(change.detail["missing"])
+        houses = {house.target.slug: house for house in work.desired.houses.values()}
+        store, target_folder = wheel_store(), wheels_on_node(work.cluster)
+        return [
+            Parcel(self.name, store, houses[target].manifest, target_folder, lacking)
+            for target, lacking in missing.items()
+        ]
+
+    def settle(self, task: Task[EnvironmentPlan], on_event: OnEvent) -> None:
+        """Build beside the prefix, prove, switch."""
+        environment, house = task.cluster.environment, task.desired.houses[task.node.name]
+        if environment is None:
+            return
+        task.session.call(
+            "provisioning.node.settle_environment",
+            {
+                "prefix": str(environment.prefix),
+                "python": environment.python,
+                "store": str(wheels_on_node(task.cluster)),
+                "wheels": house.manifest.to_json(),
+                "uv": house.uv,
+                "lock": house.lock,
+                "lock_digest": house.lock_digest,
+                "installed": dict(house.installed),
+                "identity": house.identity,
+                "compile": True,
+            },
+            on_event=on_event,
+        )
+
+
+def wheels_on_node(cluster: Cluster) -> PurePosixPath:
+    """Return the folder of wheels on every node."""
+    return cluster.state / "store" / "wheels"
+
+
+def locks(cluster: Cluster) -> Path:
+    """Return the folder on the driver for locks that were made here; a person may keep it under version control."""
+    return cluster.file.parent / ".timeeval" / cluster.name / "locks"
+
+
+def _lacking(seen: Mapping[str, Any], house: Wheelhouse) -> str:
+    """Return why an environment is not the one of the wheelhouse; "" when it is."""
+    if seen["state"] in ("absent", "empty"):
+        return "there is none"
+    if seen.get("identity") != house.identity:
+        installed = seen.get("installed") or {}
+        odd = {key.split("==")[0] for key, digest in installed.items() if house.installed.get(key) != digest}
+        odd |= {key.split("==")[0] for key in house.installed if key not in installed}
+        names = ", ".join(sorted(odd)[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+        return f"other packages are there: {names}" if installed else "no packages are there"
+    if seen["edited"]:
+        return "; ".join(seen["edited"][:2]) + (f" and {len(seen['edited']) - 2} more" if seen["edited"][2:] else "")
+    if not (seen.get("python") or "").startswith(house.target.python + "."):
+        return f"it runs Python {seen.get('python') or '?'}"
+    if not seen.get("starts"):
+        return "its interpreter does not start"
+    return ""
+
+
+def _no_interpreter(node: Node, environment: Environment, observed: Mapping[str, Any]) -> Finding:
+    return Finding(
+        node.name,
+        EnvironmentResource.name,
+        f"there is no Python {environment.python}; the node's own is {observed['own_python']}",
+        f"install python{environment.python} there, or give another minor version under [environment] python",
+    )
+
+
+def _obstacles(
+    node: Node, environment: Environment, observed: Mapping[str, Any], house: Wheelhouse, size: int
+) -> list[Finding]:
+    findings = []
+    prefix, seen = environment.prefix, observed["environment"]
+
+    def find(message: str, remedy: str) -> None:
+        findings.append(Finding(node.name, EnvironmentResource.name, message, remedy))
+
+    if seen["state"] == "blocked":
+        find(seen["why"], f"move it away: {prefix} has to be a folder of its own, or choose another prefix")
+    if seen["state"] == "foreign":
+        find(f"{prefix} was not made by create-envs", "move it away, choose another prefix, or set manage = false")
+    for room in (observed["room"], observed["store_room"]):
+        if not room["directory"]:
+            find(
+                f"{room['nearest']} is not a folder", f"move it away; {prefix.parent} and the state folder lie below it"
+            )
+        elif not room["writable"]:
+            find(f"{room['nearest']} cannot be written to", "give it to this user, or mount it writable")
+    need, shared = int(house.unpacked * _WITH_BYTE_CODE), observed["room"]["device"] == observed["store_room"]["device"]
+    wishes = [(str(prefix.parent), observed["room"], need + (size if shared else 0), len(house.installed) * 200)]
+    wishes += [] if shared else [("the state folder", observed["store_room"], size, len(house.installed) * 2)]
+    for folder, room, bytes_, files in wishes:
+        if room["free"] < bytes_:
+            find(
+                f"{bytes_} bytes have to fit on the file system of {folder}, {room['free']} are free", "make room there"
+            )
+        if 0 <= room["inodes"] < files:
+            find(
+                f"about {files} files have to fit into {folder}, {room['inodes']} inodes are free", "remove files there"
+            )
+    return findings
