@@ -76,9 +76,21 @@ class InventoryError(UsageError):
 
 
 class NodeError(ProvisionError):
-    """Something failed on a node that was reached."""
+    """Something failed on a node that was reached.
+
+    Parameters
+    ----------
+    message, host, remedy
+        As in `ProvisionError`.
+    kind : str
+        Name of the exception's class on the node; empty where no program raised.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, host: str | None = None, remedy: str | None = None, kind: str = "") -> None:
+        super().__init__(message, host=host, remedy=remedy)
+        self.kind = kind
 
 
 class UnreachableError(ProvisionError):

@@ -1,0 +1,153 @@
+"""The driver's half of the line to a program on a node: what is sent first, and what comes back. No I/O.
+
+A login shell may print anything before `/bin/sh` starts, and `/bin/sh` may read ahead of its first line. So the driver
+sends that line alone and waits for a marker; from the marker on, both
+sides speak in frames (`provisioning.node.bootstrap`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from provisioning.node.bootstrap import CONTROL, DATA, HEAD, LARGEST
+
+__all__ = ["FIRST_LINE", "SHELL", "Decoder", "control", "data", "opening"]
+
+SHELL: Final = "/bin/sh"
+"""All that a login shell ever gets from us: bash, dash, tcsh and fish read it alike."""
+
+MARKER: Final = b"\0timeeval-node/1 "
+MOST_NOISE = 1 << 20
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PYTHONS = "python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
+# The loader reads not one byte more than the bootstrap: what follows on the line belongs to frames.
+_LOADER = """\
+import os, struct
+def take(n):
+    b = b""
+    while len(b) < n:
+        p = os.read(0, n - len(b))
+        if not p: raise SystemExit(1)
+        b += p
+    return b
+os.write(1, b"\\0timeeval-node/1 ready\\n")
+exec(compile(take(struct.unpack(">I", take(4))[0]), "provisioning/node/bootstrap.py", "exec"))
+raise SystemExit(run())
+"""
+
+FIRST_LINE: Final = (
+    "cd /; umask 022; "
+    "unset ENV BASH_ENV LANGUAGE PYTHONPATH PYTHONHOME DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH; "
+    f'export LC_ALL=C.UTF-8 DOCKER_CONTEXT=default "PATH={_PATH}${{PATH:+:$PATH}}"; '
+    f"for p in {_PYTHONS}; do "
+    '"$p" -I -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1 '
+    f"&& exec \"$p\" -I -X utf8 -c '{_LOADER}'; done; "
+    "printf '\\000timeeval-node/1 no-python\\n'; exit 127\n"
+).encode("ascii")
+
+
+def opening(program: str, args: Mapping[str, Any], modules: Mapping[str, str]) -> bytes:
+    """Make what follows the marker: the bootstrap's source and the request.
+
+    Parameters
+    ----------
+    program : str
+        Module with ``main(args, channel)``.
+    args : mapping
+        JSON values.
+    modules : mapping of str to str
+        Module name -> source, for all that the node does not have.
+
+    Returns
+    -------
+    bytes
+    """
+    bootstrap = (Path(__file__).parent / "node" / "bootstrap.py").read_bytes()
+    request = {"program": program, "args": dict(args), "modules": dict(modules)}
+    return len(bootstrap).to_bytes(4, "big") + bootstrap + control(request)
+
+
+def control(message: Mapping[str, Any]) -> bytes:
+    """Make a control frame."""
+    body = json.dumps(message).encode("ascii")
+    if len(body) > LARGEST:
+        raise ValueError(f"a message of {len(body)} bytes is too large: send it as data")
+    return HEAD.pack(len(body), CONTROL) + body
+
+
+def data(piece: bytes) -> bytes:
+    """Make a data frame; an empty piece ends the data."""
+    return HEAD.pack(len(piece), DATA) + piece
+
+
+class Decoder:
+    """Cuts the bytes that come from a node into noise, marker and messages.
+
+    Attributes
+    ----------
+    word : str or None
+        What stood behind the marker (``ready`` or ``no-python``); None before it came.
+    noise : bytes
+        What came before the marker: a banner, or the complaint of a shell.
+    """
+
+    def __init__(self) -> None:
+        self.word: str | None = None
+        self.noise = b""
+        self._buffer = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        """Take bytes as they come.
+
+        Raises
+        ------
+        ValueError
+            When the other side does not speak as agreed.
+        """
+        self._buffer += piece
+        if self.word is None:
+            self._find_marker()
+
+    def _find_marker(self) -> None:
+        start = self._buffer.find(MARKER)
+        end = self._buffer.find(b"\n", start) if start >= 0 else -1
+        if end < 0:
+            self.noise = bytes(self._buffer)
+            if len(self._buffer) > MOST_NOISE:
+                raise ValueError("the login shell prints without end")
+            return
+        self.noise = bytes(self._buffer[:start])
+        self.word = self._buffer[start + len(MARKER) : end].decode("ascii", "replace")
+        del self._buffer[: end + 1]
+
+    def message(self) -> dict[str, Any] | None:
+        """Give the next message, or None when it has not come in full yet.
+
+        Raises
+        ------
+        ValueError
+            When the other side does not speak as agreed.
+        """
+        if self.word is None or len(self._buffer) < HEAD.size:
+            return None
+        length, kind = HEAD.unpack_from(self._buffer)
+        if kind != CONTROL or length > LARGEST:
+            raise ValueError("the node sent what is no message")
+        if len(self._buffer) < HEAD.size + length:
+            return None
+        body = bytes(self._buffer[HEAD.size : HEAD.size + length])
+        del self._buffer[: HEAD.size + length]
+        message = json.loads(body)
+        if not isinstance(message, dict):
+            raise ValueError("the node sent what is no message")
+        return message
+
+    def rest(self) -> bytes:
+        """Give what came behind the last message, for who goes on without frames."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest

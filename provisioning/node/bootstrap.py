@@ -1,0 +1,240 @@
+"""What Python on a node runs first: it takes a program's source from the driver, runs it and answers in frames.
+
+A frame is a head of five bytes (length of the body, big-endian, and one byte for its kind) and the body: JSON for
+control (``J``), raw bytes for data (``D``; an empty one ends the data). Nobody here reads ahead of a frame, so that a
+program may hand the very same pipes to another (`Channel.become`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+import traceback
+from types import FrameType, ModuleType
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+
+HEAD = struct.Struct(">Ic")
+CONTROL = b"J"
+DATA = b"D"
+LARGEST = 1 << 28
+GRACE_SECONDS = 5
+
+
+class Channel:
+    """A program's line to the driver.
+
+    Parameters
+    ----------
+    source, sink : int
+        File descriptors that are read from and written to.
+    """
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source = source
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    def event(self, value: Dict[str, Any]) -> None:
+        """Tell the driver something while the program goes on; may be called from any thread."""
+        self.send({"event": value})
+
+    def receive(self, timeout: Optional[float] = None) -> Optional[Dict[str, Any]]:
+        """Wait for the driver's next message.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for its begin.
+
+        Returns
+        -------
+        dict or None
+            None when the driver is gone or has closed the line.
+
+        Raises
+        ------
+        TimeoutError
+        """
+        if timeout is not None and not self.ready(timeout):
+            raise TimeoutError("the driver said nothing for {:g} s".format(timeout))
+        kind, body = self._frame()
+        if kind is None:
+            return None
+        if kind != CONTROL:
+            raise ValueError("the driver sent data where a message was due")
+        message = json.loads(body)
+        if not isinstance(message, dict):
+            raise ValueError("the driver's message is not an object")
+        return message
+
+    def data(self) -> Iterator[bytes]:
+        """Yield the bytes that the driver sends, up to the end of the data."""
+        while True:
+            kind, body = self._frame()
+            if kind is None:
+                raise EOFError("the driver went away in the midst of the data")
+            if kind != DATA:
+                raise ValueError("the driver sent a message in the midst of the data")
+            if not body:
+                return
+            yield body
+
+    def ready(self, timeout: float) -> bool:
+        """Say whether something (or the end) can be read within so many seconds."""
+        return bool(select.select([self._source], [], [], timeout)[0])
+
+    def fileno(self) -> int:
+        """Return the descriptor that is read from, for `select`; readable also when the driver is gone."""
+        return self._source
+
+    def become(self, argv: Sequence[str]) -> NoReturn:
+        """Make this process another program, whose standard input and output are the line to the driver."""
+        os.dup2(self._source, 0)
+        os.dup2(self._sink, 1)
+        os.execvp(argv[0], list(argv))  # noqa: S606 - no shell is wanted
+
+    def detach(self) -> None:
+        """Let go of the line in a forked child; while any process holds it, the driver cannot see that we ended."""
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self._source)
+        os.dup2(null, self._sink)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(null)
+
+    def send(self, message: Dict[str, Any]) -> None:
+        """Write one control frame."""
+        body = json.dumps(message).encode("ascii")
+        if len(body) > LARGEST:
+            raise ValueError("a message of {} bytes is too large".format(len(body)))
+        rest = memoryview(HEAD.pack(len(body), CONTROL) + body)
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._sink, rest) :]
+
+    def _frame(self) -> Tuple[Optional[bytes], bytes]:
+        head = self._exactly(HEAD.size)
+        if not head:
+            return None, b""
+        length, kind = HEAD.unpack(head)
+        if length > LARGEST:
+            raise ValueError("the driver announced a frame of {} bytes".format(length))
+        body = self._exactly(length)
+        if len(body) < length:
+            return None, b""
+        return kind, body
+
+    def _exactly(self, count: int) -> bytes:
+        parts: List[bytes] = []
+        while count:
+            part = os.read(self._source, min(count, 1 << 20))
+            if not part:
+                return b""
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """Imports modules from source texts that the driver sent; packages above them are empty."""
+
+    def __init__(self, modules: Dict[str, str]) -> None:
+        self._modules = modules
+        self._packages = {
+            ".".join(parts[:length])
+            for parts in (name.split(".") for name in modules)
+            for length in range(1, len(parts))
+        }
+
+    def find_spec(self, fullname: str, *_: object) -> Optional[importlib.machinery.ModuleSpec]:
+        """Find a module among the sent ones."""
+        if fullname in self._modules:
+            origin = fullname.replace(".", "/") + ".py"
+            spec = importlib.machinery.ModuleSpec(fullname, self, origin=origin)
+            spec.has_location = True
+            return spec
+        if fullname in self._packages:
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, _: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
+        """Let Python make the module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run a module's source; a package has none."""
+        if module.__name__ in self._modules:
+            origin = module.__name__.replace(".", "/") + ".py"
+            exec(compile(self._modules[module.__name__], origin, "exec"), module.__dict__)  # noqa: S102
+
+    def get_source(self, fullname: str) -> Optional[str]:
+        """Return a source text, for tracebacks."""
+        return self._modules.get(fullname, "")
+
+
+def _watch(source: int) -> None:
+    """End this process and its children when the driver is gone: nobody waits for their result any more."""
+    poll = select.poll()
+    poll.register(source, getattr(select, "POLLRDHUP", 0))
+    poll.poll()
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _end(number: int, _: Optional[FrameType]) -> None:
+    raise SystemExit(128 + number)
+
+
+def run(source: int = 0, sink: int = 1) -> int:
+    """Take a request from the driver, run its program, answer with its result or its error.
+
+    Parameters
+    ----------
+    source, sink : int
+        Descriptors of the line. They are moved away, so that what the program or its children print goes to standard
+        error, and what they read is empty.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 when the program raised.
+    """
+    channel = Channel(os.dup(source), os.dup(sink))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, source)
+    os.close(null)
+    os.dup2(2, sink)
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    request = channel.receive()
+    if request is None:
+        return 1
+    try:
+        if request["modules"]:
+            sys.meta_path.insert(0, Sources(request["modules"]))
+        module = importlib.import_module(request["program"])
+        signal.signal(signal.SIGTERM, _end)
+        if not getattr(module, "MINDS_DRIVER", False):
+            threading.Thread(target=_watch, args=(channel.fileno(),), daemon=True).start()
+        main: Callable[[Dict[str, Any], Channel], Dict[str, Any]] = module.main
+        channel.send({"result": main(request["args"], channel)})
+    except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
+        remedy = getattr(error, "remedy", None)
+        plain = remedy is not None or isinstance(error, OSError)
+        text = str(error) if plain else "{}: {}".format(type(error).__name__, error)
+        trace = traceback.format_exc()
+        channel.send(
+            {"error": {"type": type(error).__name__, "message": text, "remedy": remedy, "traceback": trace}},
+        )
+        return 1
+    return 0

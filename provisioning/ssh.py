@@ -1,0 +1,436 @@
+"""How a node is reached: one answer of `ssh -G`, handed as explicit values to Fabric, OpenSSH and asyncssh.
+
+paramiko and asyncssh read ssh configuration differently from OpenSSH (`Include`, `Match`), so only `ssh -G` reads it.
+Host keys follow one policy in all three stacks: strict, from the cluster's own known_hosts first and then from the
+files that the ssh configuration names, looked up by OpenSSH's own `ssh-keygen -F`.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import hashlib
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provisioning.errors import ProvisionError, UsageError
+from provisioning.inventory import Cluster, Node
+from provisioning.ssh_errors import OpenSSHError, explain
+
+if TYPE_CHECKING:
+    import fabric
+
+__all__ = [
+    "Endpoint",
+    "HostKeys",
+    "OpenSSHError",
+    "asyncssh_options",
+    "explain",
+    "fabric_connection",
+    "host_keys",
+    "openssh_argv",
+    "resolve",
+    "runtime_dir",
+]
+
+KEEPALIVE_SECONDS = 5
+KEEPALIVE_COUNT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Everything the three SSH stacks are told about one node.
+
+    Attributes
+    ----------
+    node : Node
+    hostname : str
+        Name or address that is connected to.
+    port : int
+    user : str
+    identity_files : tuple of Path
+        Private keys that exist on the driver, in the order in which they are tried.
+    known_hosts : tuple of Path
+        Files with host keys, the cluster's own first; they need not exist.
+    host_key_alias : str or None
+        Name under which the host's key is looked up instead of `hostname`.
+    proxy_jump, proxy_command : str or None
+        As in the ssh configuration, without tokens.
+    agent : str or None
+        Socket of the ssh agent; None where none is to be used.
+    identities_only : bool
+        Whether the agent may only offer the keys of `identity_files`.
+    ssh_config : Path or None
+        Handed to ``ssh -F``.
+    connect_timeout : int
+        Seconds.
+    """
+
+    node: Node
+    hostname: str
+    port: int
+    user: str
+    identity_files: tuple[Path, ...]
+    known_hosts: tuple[Path, ...]
+    host_key_alias: str | None = None
+    proxy_jump: str | None = None
+    proxy_command: str | None = None
+    agent: str | None = None
+    identities_only: bool = False
+    ssh_config: Path | None = None
+    connect_timeout: int = 10
+
+    @property
+    def host_key_name(self) -> str:
+        """Name under which known_hosts files list the host."""
+        if self.host_key_alias is not None:
+            return self.host_key_alias
+        return self.hostname if self.port == 22 else f"[{self.hostname}]:{self.port}"
+
+    def to_json(self) -> str:
+        """Write everything as JSON, for a process of this machine."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Endpoint:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        node = values["node"]
+        values["node"] = Node(**{**node, "key": node["key"] and Path(node["key"])})
+        values["ssh_config"] = values["ssh_config"] and Path(values["ssh_config"])
+        for name in ("identity_files", "known_hosts"):
+            values[name] = tuple(Path(file) for file in values[name])
+        return cls(**values)
+
+
+def resolve(cluster: Cluster, node: Node) -> Endpoint:
+    """Ask OpenSSH how a node is reached; what the cluster file says wins over the ssh configuration.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    node : Node
+
+    Returns
+    -------
+    Endpoint
+
+    Raises
+    ------
+    UsageError
+        When the ssh configuration cannot be read, or the node is the driver, which is never reached by SSH.
+    """
+    if node.is_driver:
+        raise UsageError(f"{node.name} is this machine, which is never reached by SSH")
+    options = ["-F", str(cluster.ssh_config)] if cluster.ssh_config is not None else []
+    if node.address is not None:
+        options += ["-o", f"HostName={node.address}"]
+    if node.port is not None:
+        options += ["-p", str(node.port)]
+    if node.user is not None:
+        options += ["-l", node.user]
+    answer = _ask_ssh(node.name, tuple(options))
+    hostname, port, user = answer["hostname"][0], int(answer["port"][0]), answer["user"][0]
+    tokens = {"h": hostname, "p": str(port), "r": user, "n": node.name, "u": getpass.getuser(), "d": str(Path.home())}
+    keys = [str(node.key)] if node.key is not None else [_expand(key, tokens) for key in answer.get("identityfile", [])]
+    files = [
+        Path(file).expanduser()
+        for name in ("userknownhostsfile", "globalknownhostsfile")
+        for file in " ".join(answer.get(name, [])).split()
+        if file != "none"
+    ]
+    command = _value(answer, "proxycommand")
+    agent = _value(answer, "identityagent") or "SSH_AUTH_SOCK"
+    return Endpoint(
+        node=node,
+        hostname=hostname,
+        port=port,
+        user=user,
+        identity_files=tuple(path for key in keys if (path := Path(key).expanduser()).is_file()),
+        known_hosts=tuple(dict.fromkeys((cluster.known_hosts, *files))),
+        host_key_alias=_value(answer, "hostkeyalias"),
+        proxy_jump=_value(answer, "proxyjump"),
+        proxy_command=None if command is None else _expand(command, tokens),
+        agent=os.environ.get("SSH_AUTH_SOCK") if agent == "SSH_AUTH_SOCK" else str(Path(agent).expanduser()),
+        identities_only=node.key is not None or _value(answer, "identitiesonly") == "yes",
+        ssh_config=cluster.ssh_config,
+        connect_timeout=cluster.limits.connect_timeout,
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _ask_ssh(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
+    argv = ["ssh", "-G", *options, "--", name]
+    try:
+        answer = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise ProvisionError(
+            "this machine has no ssh command", remedy="install the OpenSSH client: apt-get install openssh-client"
+        ) from error
+    if answer.returncode != 0:
+        cause = answer.stderr.strip() or f"`ssh -G {name}` ended with status {answer.returncode}"
+        raise UsageError(f"the ssh configuration cannot be used: {cause}", host=name, remedy="mend that file")
+    return _parse(answer.stdout)
+
+
+def _parse(text: str) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword.lower(), []).append(value)
+    return values
+
+
+def _value(answer: dict[str, list[str]], keyword: str) -> str | None:
+    value = answer.get(keyword, ["none"])[0]
+    return None if value == "none" else value
+
+
+def _expand(text: str, tokens: dict[str, str]) -> str:
+    return re.sub(r"%([%a-zA-Z])", lambda match: tokens.get(match[1], match[0]) if match[1] != "%" else "%", text)
+
+
+def runtime_dir() -> Path:
+    """Folder of this user alone (mode 0700) for sockets and hand-over files.
+
+    Raises
+    ------
+    ProvisionError
+        When somebody else made it.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(base) / "timeeval" if base and Path(base).is_dir() else Path(f"/tmp/timeeval-{os.getuid()}")  # noqa: S108
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ProvisionError(
+            f"{folder} is not a folder of this user alone", remedy="remove it, or set XDG_RUNTIME_DIR to a private one"
+        )
+    return folder
+
+
+def _openssh_options(endpoint: Endpoint) -> list[str]:
+    options = {
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": " ".join(f'"{file}"' for file in endpoint.known_hosts),
+        "GlobalKnownHostsFile": "none",
+        "UpdateHostKeys": "no",
+        "VerifyHostKeyDNS": "no",
+        "HostName": endpoint.hostname,
+        "Port": str(endpoint.port),
+        "User": endpoint.user,
+        "PreferredAuthentications": "publickey",
+        "ConnectTimeout": str(endpoint.connect_timeout),
+        "ConnectionAttempts": "1",
+        "ServerAliveInterval": str(KEEPALIVE_SECONDS),
+        "ServerAliveCountMax": str(KEEPALIVE_COUNT),
+        "RequestTTY": "no",
+        "RemoteCommand": "none",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+        "ClearAllForwardings": "yes",
+        "PermitLocalCommand": "no",
+        "ForkAfterAuthentication": "no",
+        "StdinNull": "no",
+        "EscapeChar": "none",
+        "LogLevel": "ERROR",
+    }
+    if endpoint.node.key is not None:
+        options["IdentityFile"] = f'"{endpoint.node.key}"'
+        options["IdentitiesOnly"] = "yes"
+    return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+
+
+def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
+    """Arguments of an OpenSSH client that reaches a node; a constant remote command may follow.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    share : bool
+        Whether one connection is kept (for a minute after its last use) and shared by all that give the same values.
+
+    Returns
+    -------
+    list of str
+        ``["ssh", ..., HOST]``.
+    """
+    config = ["-F", str(endpoint.ssh_config)] if endpoint.ssh_config is not None else []
+    options = _openssh_options(endpoint)
+    sharing = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+    if share:
+        # Whatever decides whom we trust is part of the socket's name: a connection made under other host keys or with
+        # another key is not this one.
+        trusted = [file.read_bytes() for file in endpoint.known_hosts if file.is_file()]
+        digest = hashlib.sha256(b"\0".join([endpoint.to_json().encode(), *trusted])).hexdigest()[:20]
+        path = runtime_dir() / f"{digest}.ssh"
+        sharing = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f'ControlPath="{path}"']
+    return ["ssh", *config, "-T", *options, *sharing, endpoint.node.name]
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeys:
+    """Public keys in the form ``"ssh-ed25519 AAAA…"`` that known_hosts files have for a host."""
+
+    trusted: tuple[str, ...] = ()
+    authorities: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
+
+
+def host_keys(endpoint: Endpoint, files: Sequence[Path] | None = None) -> HostKeys:
+    """Look up a host in known_hosts files, as OpenSSH does: hashed names, patterns, ports and markers included.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    files : sequence of Path, optional
+        Default: those of the endpoint.
+
+    Returns
+    -------
+    HostKeys
+    """
+    found: dict[str, list[str]] = {"": [], "@cert-authority": [], "@revoked": []}
+    for file in endpoint.known_hosts if files is None else files:
+        if not file.is_file():
+            continue
+        argv = ["ssh-keygen", "-F", endpoint.host_key_name, "-f", str(file)]
+        answer = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+        for line in answer.stdout.splitlines():
+            fields = line.split()
+            marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+            if len(fields) >= 3 and not line.startswith("#") and marker in found:
+                found[marker].append(f"{fields[1]} {fields[2]}")
+    return HostKeys(*(tuple(dict.fromkeys(keys)) for keys in found.values()))
+
+
+def _proxy_argv(endpoint: Endpoint) -> list[str] | None:
+    """Command whose standard input and output are a connection to the node, where one is not made directly."""
+    if endpoint.proxy_command is not None:
+        return ["/bin/sh", "-c", f"exec {endpoint.proxy_command}"]
+    if endpoint.proxy_jump is None:
+        return None
+    *before, last = endpoint.proxy_jump.split(",")
+    config = ["-F", str(endpoint.ssh_config)] if endpoint.ssh_config is not None else []
+    known = " ".join(f'"{file}"' for file in endpoint.known_hosts)
+    hops = ["-J", ",".join(before)] if before else []
+    options = ["BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=none"]
+    target = f"[{endpoint.hostname}]:{endpoint.port}"
+    last = last if last.startswith("ssh://") else f"ssh://{last}"
+    return ["ssh", *config, *(part for option in options for part in ("-o", option)), *hops, "-W", target, last]
+
+
+def _proxy_socket(argv: Sequence[str]) -> socket.socket:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno())
+    return ours
+
+
+def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
+    """Open a connection with Fabric, from explicit values and with strict host keys.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+
+    Returns
+    -------
+    fabric.Connection
+        Open.
+
+    Raises
+    ------
+    UnreachableError
+        With cause and remedy.
+    """
+    import fabric
+    import paramiko
+
+    keys = host_keys(endpoint)
+    proxy = _proxy_argv(endpoint)
+    # Empty configurations: Fabric would read ~/.ssh/config and its own files by itself.
+    config = fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
+    connection = fabric.Connection(
+        endpoint.hostname,
+        user=endpoint.user,
+        port=endpoint.port,
+        config=config,
+        gateway=False,
+        forward_agent=False,
+        connect_timeout=endpoint.connect_timeout,
+        connect_kwargs={
+            "key_filename": [str(file) for file in endpoint.identity_files],
+            "allow_agent": endpoint.agent is not None and not endpoint.identities_only,
+            "look_for_keys": False,
+            "banner_timeout": endpoint.connect_timeout,
+            "auth_timeout": 2 * endpoint.connect_timeout,
+            "channel_timeout": 2 * endpoint.connect_timeout,
+            **({"sock": _proxy_socket(proxy)} if proxy is not None else {}),
+        },
+    )
+    client = connection.client
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    name = endpoint.hostname if endpoint.port == 22 else f"[{endpoint.hostname}]:{endpoint.port}"
+    for key in keys.trusted:
+        kind, _, blob = key.partition(" ")
+        if key not in keys.revoked and (entry := paramiko.hostkeys.HostKeyEntry.from_line(f"{name} {kind} {blob}")):
+            client.get_host_keys().add(name, kind, entry.key)
+    try:
+        connection.open()
+    except Exception as error:
+        connection.close()
+        raise explain(error, endpoint, known=bool(keys.trusted)) from error
+    transport = connection.transport
+    transport.set_keepalive(KEEPALIVE_SECONDS)
+    if proxy is None:
+        # paramiko sends keepalives but counts no answers: TCP itself must give a silent peer up.
+        silence = KEEPALIVE_SECONDS * KEEPALIVE_COUNT * 1000
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)
+    return connection
+
+
+def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
+    """Keywords for `asyncssh.connect`, from explicit values and with strict host keys.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+
+    Returns
+    -------
+    dict
+    """
+    keys = host_keys(endpoint)
+    proxy = _proxy_argv(endpoint)
+    public = [path for file in endpoint.identity_files if (path := Path(f"{file}.pub")).is_file()]
+    return {
+        "host": endpoint.hostname,
+        "port": endpoint.port,
+        "username": endpoint.user,
+        "config": [],
+        "known_hosts": tuple(
+            [key.encode() for key in group] for group in (keys.trusted, keys.authorities, keys.revoked)
+        ),
+        "client_keys": [str(file) for file in endpoint.identity_files],
+        "agent_path": endpoint.agent,
+        "agent_identities": [str(path) for path in public] if endpoint.identities_only else None,
+        "agent_forwarding": False,
+        "preferred_auth": "publickey",
+        "password": None,
+        "connect_timeout": endpoint.connect_timeout,
+        "login_timeout": 2 * endpoint.connect_timeout,
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "keepalive_count_max": KEEPALIVE_COUNT,
+        **({"host_key_alias": endpoint.host_key_alias} if endpoint.host_key_alias is not None else {}),
+        **({"proxy_command": proxy} if proxy is not None else {}),
+    }

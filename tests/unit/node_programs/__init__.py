@@ -1,0 +1,1 @@
+"""Programs that tests send to a node."""
