@@ -1,1 +1,1 @@
-"""A practice cluster of containers on one machine: nodes with their own sshd, address, file system and Docker Engine."""
+"""A practice cluster of containers on one machine: each node has its own sshd, address, file system and engine."""

@@ -11,5 +11,5 @@ if __name__ == "__main__":
     try:
         sandbox()
     except ProvisionError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -54,9 +54,7 @@ class Engine:
     def __init__(self, program: str = "docker") -> None:
         self.program = program
 
-    def attempt(
-        self, *args: str, stdin: str | None = None, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
+    def attempt(self, *args: str, stdin: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Call the client and give back what it said, whatever its exit status.
 
         Parameters
@@ -123,7 +121,8 @@ class Engine:
         """
         done = self.attempt(*args, stdin=stdin, timeout=timeout)
         if done.returncode != 0:
-            said = tail(done.stderr or done.stdout)
+            # A build's own log is on standard output with one builder and on standard error with the other.
+            said = tail(f"{done.stdout}\n{done.stderr}" if args[0] == "build" else done.stderr or done.stdout, 25)
             raise SandboxError(f"`{self.program} {args[0]}` failed with exit status {done.returncode}:\n{said}")
         return done.stdout.strip()
 
@@ -161,7 +160,7 @@ class Engine:
         return done.stdout.strip() if done.returncode == 0 else None
 
     def build(self, tag: str, context: Path, build_args: Sequence[str] = (), *, timeout: float = 900) -> None:
-        """Build an image with the machine's own network, so that package mirrors are reached as this machine reaches them.
+        """Build an image on the machine's own network, so that package mirrors are reached as the machine reaches them.
 
         Parameters
         ----------

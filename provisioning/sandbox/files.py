@@ -6,8 +6,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from provisioning.sandbox.layout import NodeSpec
+if TYPE_CHECKING:
+    from provisioning.sandbox.layout import NodeSpec
 
 __all__ = ["cluster_toml", "known_hosts", "ssh_config", "write_if_changed"]
 

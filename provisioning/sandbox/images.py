@@ -111,7 +111,7 @@ def _pull(engine: Engine, say: Callable[[str], None]) -> str | None:
 
 def _bootstrap(engine: Engine, say: Callable[[str], None], refusal: str) -> str:
     """Make the base with debootstrap, which wants root and a package mirror."""
-    remedy = f"make {REGISTRY_IMAGE} available to this engine (`docker pull {REGISTRY_IMAGE}`), or run as root on Debian"
+    remedy = f"let this engine have the image (`docker pull {REGISTRY_IMAGE}`), or run as root on Debian"
     why = f"no base image could be pulled ({refusal})"
     if os.geteuid() != 0:
         raise SandboxError(f"{why}, and making one with debootstrap wants root", remedy=remedy)
@@ -124,7 +124,7 @@ def _bootstrap(engine: Engine, say: Callable[[str], None], refusal: str) -> str:
     say("no registry answers; making a base image with debootstrap")
     tag = bootstrap_tag()
     # Not /tmp: it may be mounted nodev, and debootstrap makes device nodes.
-    with tempfile.TemporaryDirectory(prefix="timeeval-base-", dir="/var/tmp") as folder:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="timeeval-base-", dir="/var/tmp") as folder:
         root = Path(folder) / "root"
         _step(["debootstrap", "--variant=minbase", SUITE, str(root), mirror], root / "debootstrap" / "debootstrap.log")
         archive = Path(folder) / "root.tar"

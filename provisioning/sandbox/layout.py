@@ -116,7 +116,7 @@ def run_argv(spec: NodeSpec, sandbox: str, cgroup_version: int) -> list[str]:
     options = [
         *("--name", spec.container, "--hostname", spec.name, "--label", f"{LABEL}={sandbox}"),
         *("--network", spec.network, "--network-alias", spec.name, "--ip", spec.address),
-        # Not --privileged: it wants SYS_RESOURCE too, which a confined machine cannot give, and brings its devices along.
+        # Not --privileged: a confined machine cannot give SYS_RESOURCE, and the devices are not wanted.
         *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"),
         *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
         *("--security-opt", "systempaths=unconfined"),

@@ -143,7 +143,8 @@ def up(folder: Path, *, nodes: int | None, consent: Consent, say: Say, engine: E
                 changes.append(f"network {name} ({subnet}) made")
             present = _containers(docker, name)
             specs = node_specs(name, subnet, nodes or len(present) or DEFAULT_NODES, image)
-            changes += _containers_as(docker, name, specs, present, facts.cgroup_version, consent)
+            argvs = {spec.container: run_argv(spec, name, facts.cgroup_version) for spec in specs}
+            changes += _converge(docker, specs, argvs, present, consent)
             cluster = Sandbox(name, home, tuple(SandboxNode(s.name, s.container, s.address, docker) for s in specs))
             for node in cluster.nodes:
                 changes += [f"{node.name} mended ({ailment})" for ailment in node.heal()]
@@ -224,14 +225,14 @@ def _containers(docker: Engine, name: str) -> dict[str, str]:
     """Give the recipe digest of each container that carries the sandbox's label."""
     form = f'{{{{.Names}}}}\t{{{{.Label "{SPEC_LABEL}"}}}}'
     lines = docker.run("ps", "--all", "--filter", f"label={LABEL}={name}", "--format", form).splitlines()
-    return dict(line.rstrip("\n").split("\t", 1) if "\t" in line else (line, "") for line in lines)
+    pairs = (line.partition("\t") for line in lines)
+    return {container: digest for container, _tab, digest in pairs}
 
 
-def _containers_as(
-    docker: Engine, name: str, specs: list[NodeSpec], present: dict[str, str], cgroup_version: int, consent: Consent
+def _converge(
+    docker: Engine, specs: list[NodeSpec], argvs: dict[str, list[str]], present: dict[str, str], consent: Consent
 ) -> list[str]:
     """Make the containers what the specs say."""
-    argvs = {spec.container: run_argv(spec, name, cgroup_version) for spec in specs}
     digests = {container: argv[-2].removeprefix(f"{SPEC_LABEL}=") for container, argv in argvs.items()}
     difference = plan(specs, present, digests)
     if difference.create:

@@ -57,7 +57,9 @@ UNSHELL = """
 usermod --shell /bin/bash bench
 cd /home/bench || exit 1
 for file in .bashrc .profile .tcshrc .config/fish/config.fish; do
-    if [ -e "$file.before" ]; then mv "$file.before" "$file"; elif grep -qs sandbox-banner "$file"; then rm -f "$file"; fi
+    if [ -e "$file.before" ]; then mv "$file.before" "$file"
+    elif grep -qs sandbox-banner "$file"; then rm -f "$file"
+    fi
 done
 rm -f "$1/shell"
 """
@@ -122,9 +124,8 @@ class SandboxNode:
             "exec", "--interactive", "--user", user, self.container, *argv, stdin=stdin, timeout=timeout
         )
         if check and done.returncode != 0:
-            raise SandboxError(
-                f"{argv[0]} failed with exit status {done.returncode}:\n{tail(done.stderr or done.stdout)}", host=self.name
-            )
+            said = tail(done.stderr or done.stdout)
+            raise SandboxError(f"{argv[0]} failed with exit status {done.returncode}:\n{said}", host=self.name)
         return done
 
     def state(self) -> str:

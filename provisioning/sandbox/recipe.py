@@ -1,7 +1,7 @@
 """What an image is made of, and the name that follows from it.
 
-An image's tag is a digest over everything that goes into it, its parent's tag included. Whether it must be built is then
-a question of whether the name exists, in this clone or any other on the machine.
+An image's tag is a digest over everything that goes into it, its parent's tag included. Whether it must be built is
+then a question of whether the name exists, in this clone or any other on the machine.
 """
 
 from __future__ import annotations
