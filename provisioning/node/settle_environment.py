@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +16,10 @@ from typing import TYPE_CHECKING, Any
 from provisioning.node import records, venvs
 from provisioning.node.observe_environment import interpreter
 from provisioning.node.store import damaged, forget
+from provisioning.node.tools import Beat, RefusedError, run
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
-
-_TAIL = 15
-
-
-class RefusedError(Exception):
-    """Something on this node has to be mended by a person; `remedy` says how."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
@@ -58,7 +47,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         uv.chmod(0o755)
         fresh = staging / prefix.name
         channel.event({"title": "install", "done": 1, "total": 4})
-        _install(str(uv), args, wheels, fresh)
+        _install(str(uv), args, wheels, fresh, lambda: channel.event({"title": "install", "done": 1, "total": 4}))
         channel.event({"title": "prove", "done": 2, "total": 4})
         _prove(str(uv), args, fresh)
         seal(fresh, args["lock_digest"], args["identity"], compiled=bool(args["compile"]))
@@ -98,7 +87,7 @@ def _lay_out(store: Path, wheels: list[list[Any]], folder: Path) -> Path:
     return folder
 
 
-def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path) -> None:
+def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path, beat: Beat) -> None:
     base = interpreter(args["python"])
     if base is None:
         raise RefusedError("there is no Python %s" % args["python"], "install python%s there" % args["python"])
@@ -111,7 +100,7 @@ def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path) -> None:
     wishes += ["--allow-empty-requirements"] if not args["lock"].strip() else []
     python = ["--python", str(fresh / "bin" / "python")]
     run(make)
-    run([uv, "pip", "sync", *common, *python, *sources, "--link-mode", "copy", *wishes, str(lock)])
+    run([uv, "pip", "sync", *common, *python, *sources, "--link-mode", "copy", *wishes, str(lock)], beat)
 
 
 def _prove(uv: str, args: dict[str, Any], fresh: Path) -> None:
@@ -160,21 +149,3 @@ def remove(path: Path) -> None:
         path.unlink()
     elif path.is_dir():
         shutil.rmtree(str(path))
-
-
-def run(command: list[str]) -> str:
-    """Run a program with an environment of our own and return what it prints; its last words are in the error."""
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "UV_PYTHON_DOWNLOADS": "never"}
-    environment.update({key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ})
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
-    )
-    if done.returncode == 0:
-        return done.stdout.decode("utf-8", "replace")
-    text = "\n".join(done.stderr.decode("utf-8", "replace").strip().splitlines()[-_TAIL:])
-    remedy = "mend what the message names and run it again"
-    if "No space left" in text:
-        remedy = "free some space and run it again"
-    elif "Permission denied" in text:
-        remedy = "mount the file system without noexec, or choose another state folder"
-    raise RefusedError("%s ended with status %d: %s" % (" ".join(command[:3]), done.returncode, text), remedy)
