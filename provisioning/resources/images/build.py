@@ -1,0 +1,176 @@
+"""Images on the driver: built when their context has changed, and written to archives that nodes load."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from provisioning.errors import ProvisionError
+from provisioning.manifest import Entry
+from provisioning.node import docker, tree
+from provisioning.node.tools import RefusedError
+from provisioning.resources.environment.wheels import has, keep
+from provisioning.resources.images import context
+from provisioning.scan import cache_folder
+
+if TYPE_CHECKING:
+    from provisioning.inventory import Image
+
+LABEL = "timeeval.context"
+_ELSEWHERE = ("DOCKER_HOST", "DOCKER_CONTEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image of the driver's engine.
+
+    Attributes
+    ----------
+    name : str
+        ``repository:tag``.
+    id : str
+        What the driver's engine calls it; in a classic store the digest of its configuration.
+    print : str
+        Digest of layers and configuration, the same in every kind of store.
+    store : str
+        Kind of the driver's image store.
+    machine : str
+        Architecture, as Docker names it.
+    layers : tuple of str
+        Digests of the uncompressed layers.
+    size : int
+        Bytes of its layers.
+    """
+
+    name: str
+    id: str
+    print: str
+    store: str
+    machine: str
+    layers: tuple[str, ...]
+    size: int
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what a node compares with, for `provisioning.node.docker.same`."""
+        return {"id": self.id, "print": self.print, "store": self.store}
+
+
+def archive_store() -> Path:
+    """Return the folder of image archives on the driver, laid out like the one on the nodes."""
+    return cache_folder() / "images"
+
+
+def ensure(images: Sequence[Image]) -> dict[str, Built]:
+    """Return the images by name; what has a context is built unless it has been built from the very same.
+
+    Raises
+    ------
+    ProvisionError
+        When the driver has no engine, a build fails, or an image without context does not exist.
+    """
+    if not images:
+        return {}
+    try:
+        kind = docker.engine()["store"]
+        for image in images:
+            if image.context is not None:
+                _build(image.name, image.context)
+        found = docker.inspect([image.name for image in images])
+    except RefusedError as error:
+        raise ProvisionError(f"images cannot be built on the driver: {error}", remedy=error.remedy) from error
+    missing = [name for name, seen in found.items() if seen is None]
+    if missing:
+        raise ProvisionError(
+            f"the driver's engine has no image {', '.join(missing)}",
+            remedy="build or pull it on the driver, or name its folder: context = ... under [[images]]",
+        )
+    return {name: _built(name, seen, kind) for name, seen in found.items() if seen is not None}
+
+
+def _built(name: str, seen: Mapping[str, Any], kind: str) -> Built:
+    return Built(name, seen["id"], seen["print"], kind, seen["machine"], tuple(seen["layers"]), seen["size"])
+
+
+def _build(name: str, folder: Path) -> None:
+    with tempfile.TemporaryFile() as packed:
+        context.pack(folder, packed)
+        dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
+        digest = context.digest(packed, _base_ids(name, context.bases(dockerfile)))
+        seen = docker.inspect([name])[name]
+        if seen is None or seen["context"] != digest:
+            _run_build(name, digest, packed)
+
+
+def _base_ids(name: str, bases: Sequence[str]) -> dict[str, str]:
+    ids = {}
+    for base, seen in docker.inspect(list(bases)).items():
+        if seen is None:
+            # pulled now and not by the build: the digest of the context must be the same before and after
+            try:
+                docker.docker("pull", "--quiet", base, timeout=None)
+            except RefusedError as error:
+                raise ProvisionError(
+                    f"{name} builds on {base}, which is neither here nor can it be pulled: {error}",
+                    remedy=f"build or load {base} on the driver",
+                ) from error
+        ids[base] = seen["id"] if seen is not None else str((docker.inspect([base])[base] or {}).get("id"))
+    return ids
+
+
+@functools.cache
+def _build_environment() -> dict[str, str]:
+    """Return what chooses the builder: BuildKit where its client is, without attestations that make ids change."""
+    has_buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0
+    return {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"} if has_buildx else {"DOCKER_BUILDKIT": "0"}
+
+
+def _run_build(name: str, digest: str, packed: BinaryIO) -> None:
+    done = subprocess.run(
+        ["docker", "build", "--quiet", "--label", f"{LABEL}={digest}", "--tag", name, "-"],
+        # the engine that everything else here asks: the one this user reaches without being told
+        env={**{name: value for name, value in os.environ.items() if name not in _ELSEWHERE}, **_build_environment()},
+        stdin=packed,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-2000:]
+        raise ProvisionError(f"building {name} failed: {words}", remedy="make `docker build` of its context work")
+
+
+def export(images: Sequence[Built]) -> Entry:
+    """Return the archive of these images in the driver's store; written once for as long as they do not change.
+
+    Raises
+    ------
+    ProvisionError
+        When the engine cannot write it.
+    """
+    key = json.dumps(sorted([image.name, image.id] for image in images))
+    store = archive_store()
+    note = store / "sets" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    row = tree.read_json(str(note))
+    if isinstance(row, list) and has(store, Entry(*row)):
+        return Entry(*row)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=store) as scratch:
+        archive = Path(scratch, "images.tar")
+        try:
+            docker.docker("save", "--output", str(archive), *(image.name for image in images), timeout=None)
+        except RefusedError as error:
+            raise ProvisionError(f"the driver cannot save images: {error}", remedy=error.remedy) from error
+        entry = keep(archive, store)
+    now = docker.inspect([image.name for image in images])
+    moved = [image.name for image in images if (now[image.name] or {}).get("id") != image.id]
+    if moved:
+        raise ProvisionError(f"{', '.join(moved)} changed on the driver while it was saved", remedy="run it again")
+    tree.write_json(str(note), [entry.path, entry.size, entry.sha256])
+    return entry
