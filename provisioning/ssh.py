@@ -14,7 +14,6 @@ import json
 import os
 import re
 import socket
-import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisionError, UsageError
+from provisioning.host_keys import HostKeys, host_keys
 from provisioning.inventory import Cluster, Node
+from provisioning.runtime import runtime_dir
 from provisioning.ssh_errors import OpenSSHError, explain
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ __all__ = [
     "host_keys",
     "openssh_argv",
     "resolve",
-    "runtime_dir",
 ]
 
 KEEPALIVE_SECONDS = 5
@@ -198,25 +198,6 @@ def _expand(text: str, tokens: dict[str, str]) -> str:
     return re.sub(r"%([%a-zA-Z])", lambda match: tokens.get(match[1], match[0]) if match[1] != "%" else "%", text)
 
 
-def runtime_dir() -> Path:
-    """Folder of this user alone (mode 0700) for sockets and hand-over files.
-
-    Raises
-    ------
-    ProvisionError
-        When somebody else made it.
-    """
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(base) / "timeeval" if base and Path(base).is_dir() else Path(f"/tmp/timeeval-{os.getuid()}")  # noqa: S108
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise ProvisionError(
-            f"{folder} is not a folder of this user alone", remedy="remove it, or set XDG_RUNTIME_DIR to a private one"
-        )
-    return folder
-
-
 def _openssh_options(endpoint: Endpoint) -> list[str]:
     options = {
         "BatchMode": "yes",
@@ -275,42 +256,6 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
         path = runtime_dir() / f"{digest}.ssh"
         sharing = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f'ControlPath="{path}"']
     return ["ssh", *config, "-T", *options, *sharing, endpoint.node.name]
-
-
-@dataclass(frozen=True, slots=True)
-class HostKeys:
-    """Public keys in the form ``"ssh-ed25519 AAAA…"`` that known_hosts files have for a host."""
-
-    trusted: tuple[str, ...] = ()
-    authorities: tuple[str, ...] = ()
-    revoked: tuple[str, ...] = ()
-
-
-def host_keys(endpoint: Endpoint, files: Sequence[Path] | None = None) -> HostKeys:
-    """Look up a host in known_hosts files, as OpenSSH does: hashed names, patterns, ports and markers included.
-
-    Parameters
-    ----------
-    endpoint : Endpoint
-    files : sequence of Path, optional
-        Default: those of the endpoint.
-
-    Returns
-    -------
-    HostKeys
-    """
-    found: dict[str, list[str]] = {"": [], "@cert-authority": [], "@revoked": []}
-    for file in endpoint.known_hosts if files is None else files:
-        if not file.is_file():
-            continue
-        argv = ["ssh-keygen", "-F", endpoint.host_key_name, "-f", str(file)]
-        answer = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
-        for line in answer.stdout.splitlines():
-            fields = line.split()
-            marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-            if len(fields) >= 3 and not line.startswith("#") and marker in found:
-                found[marker].append(f"{fields[1]} {fields[2]}")
-    return HostKeys(*(tuple(dict.fromkeys(keys)) for keys in found.values()))
 
 
 def _proxy_argv(endpoint: Endpoint) -> list[str] | None:

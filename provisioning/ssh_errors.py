@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError, UnreachableError
+from provisioning.host_keys import host_keys
 
 if TYPE_CHECKING:
     from provisioning.ssh import Endpoint
@@ -89,8 +90,6 @@ def explain(error: BaseException, endpoint: Endpoint, *, known: bool | None = No
     kind = _kind(error)
     if kind == "untrusted":
         if known is None:
-            from provisioning.ssh import host_keys
-
             known = bool(host_keys(endpoint).trusted)
         kind = "changed" if known else "unknown"
     cause, remedy = _tell(kind, endpoint, error)
