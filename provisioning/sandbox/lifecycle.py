@@ -19,7 +19,7 @@ from provisioning.sandbox.engine import Engine
 from provisioning.sandbox.errors import SandboxError
 from provisioning.sandbox.layout import LABEL, SPEC_LABEL, NodeSpec, node_specs, run_argv, sandbox_name
 from provisioning.sandbox.node import SandboxNode
-from provisioning.sandbox.recipe import BASE_PYTHON, BASE_SKLEARN, NODE
+from provisioning.sandbox.recipe import BASE_PLAIN, BASE_PYTHON, NODE
 
 __all__ = ["Consent", "build_base_images", "down", "project_of", "up"]
 
@@ -94,8 +94,8 @@ def build_base_images(engine: Engine, say: Say) -> list[str]:
     """
     base = images.ensure_base(engine, say)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        done = list(pool.map(lambda recipe: images.build(engine, recipe, base, say), (BASE_PYTHON, BASE_SKLEARN)))
-    pairs = zip((BASE_PYTHON, BASE_SKLEARN), done, strict=True)
+        done = list(pool.map(lambda recipe: images.build(engine, recipe, base, say), (BASE_PYTHON, BASE_PLAIN)))
+    pairs = zip((BASE_PYTHON, BASE_PLAIN), done, strict=True)
     return [f"image {recipe.alias} built" for recipe, (_tag, changed) in pairs if changed]
 
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BASE_PYTHON", "BASE_SKLEARN", "IMAGES", "NODE", "Recipe", "digest_of"]
+__all__ = ["BASE_PLAIN", "BASE_PYTHON", "IMAGES", "NODE", "Recipe", "digest_of"]
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -65,4 +65,4 @@ class Recipe:
 
 NODE = Recipe("timeeval-sandbox/node", IMAGES / "node")
 BASE_PYTHON = Recipe("timeeval-sandbox/base-python", IMAGES / "base-python", "timeeval-demo/base-python:1")
-BASE_SKLEARN = Recipe("timeeval-sandbox/base-sklearn", IMAGES / "base-sklearn", "timeeval-demo/base-sklearn:1")
+BASE_PLAIN = Recipe("timeeval-sandbox/base-plain", IMAGES / "base-plain", "timeeval-demo/base-plain:1")
