@@ -30,7 +30,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     args : dict
         ``prefix``, ``python`` (minor version), ``store`` (folder), ``wheels`` ([path in the store, size, sha256] of all
         files), ``uv`` (its path in the store), ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity``
-        (what must come out), ``compile`` (whether byte code is wanted).
+        (what must come out), ``compile`` (whether byte code is wanted), ``keep`` (what must stay in the store).
     channel : object
         Gets an event per step.
     """
@@ -62,7 +62,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         raise
     finally:
         remove(staging)
-    forget(store, [path for path, _, _ in args["wheels"]])
+    forget(store, args["keep"])
     return {"identity": args["identity"]}
 
 

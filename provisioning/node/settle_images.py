@@ -44,8 +44,9 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         )
     for name in args["images"]:
         _creates(name)
-    if store.is_dir():
-        forget(store, [])
+    if args["archive"] is not None:
+        # this one stays: the store may be shared, and another node about to load it
+        forget(store, [args["archive"][0]])
     return {"images": {name: seen["id"] for name, seen in found.items() if seen is not None}}
 
 

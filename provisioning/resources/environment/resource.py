@@ -35,9 +35,9 @@ class EnvironmentResource:
     program = "provisioning.node.observe_environment"
 
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
-        """Return the prefix and the folder of wheels."""
+        """Return the prefix; wheels may lie where other nodes see them too, and be installed by each."""
         environment = cluster.environment
-        return () if environment is None else (environment.prefix, wheels_on_node(cluster))
+        return () if environment is None else (environment.prefix,)
 
     def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
         """Ask for interpreter, prefix and wheels."""
@@ -122,6 +122,9 @@ class EnvironmentResource:
                 "installed": dict(house.installed),
                 "identity": house.identity,
                 "compile": True,
+                "keep": sorted(
+                    {entry.path for each in task.desired.houses.values() for entry in each.manifest.entries}
+                ),
             },
             on_event=on_event,
         )

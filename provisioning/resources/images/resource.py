@@ -34,8 +34,9 @@ class ImagesResource:
     program = "provisioning.node.observe_images"
 
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
-        """Return the folder where archives arrive."""
-        return (archives_on_node(cluster),) if cluster.images else ()
+        """Return none: what is settled, an engine's images, is each node's own."""
+        del cluster
+        return ()
 
     def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
         """Ask for the images by name."""
