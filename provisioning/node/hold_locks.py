@@ -23,12 +23,12 @@ class HeldError(Exception):
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Lock ``{"paths": [folder], "holder": {...}}``, say so with an event, and wait until the driver's data ends."""
+    """Take ``{"locks": {folder: lock file}, "holder"}``, say so by an event, hold until the driver's data ends."""
     descriptors = []
     try:
-        for folder in sorted(args["paths"]):
-            # not by extend: what is locked must be known when the next lock fails
-            descriptors.append(_lock(Path(folder), args["holder"]))  # noqa: PERF401
+        for folder, file in sorted(args["locks"].items()):
+            # one by one: what is locked must be known when the next lock fails
+            descriptors.append(_lock(folder, Path(file), args["holder"]))
         channel.event({"locked": True})
         for _ in channel.data():
             pass
@@ -38,13 +38,7 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     return {}
 
 
-def lock_file(folder: Path) -> Path:
-    """Return the file that is locked: beside the folder, because the folder itself may be switched by rename."""
-    return folder.parent / (".%s.timeeval-lock" % folder.name)
-
-
-def _lock(folder: Path, holder: Dict[str, Any]) -> int:
-    path = lock_file(folder)
+def _lock(folder: str, path: Path, holder: Dict[str, Any]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)

@@ -25,7 +25,7 @@ NEEDS_SCHEMA = "timeeval.needs/1"
 
 Severity = Literal["error", "warning"]
 Facts = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Node name -> resource name -> what that resource's program observed; the resource ``host`` is always among them."""
+"""Node name -> resource name -> what that resource's program observed; only resources of this command are there."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -254,7 +254,10 @@ class Resource(Protocol[D]):
         """
 
     def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
-        """Return the JSON object that the program gets; asked before anything is known of the node."""
+        """Return the JSON object that the program gets; asked before anything is known of the node.
+
+        A `ProvisionError` raised here concerns all nodes, as one of `desired` does.
+        """
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> D:
         """Return what must be there, per target; may hash, lock or build on the driver.

@@ -9,7 +9,7 @@ from provisioning.errors import NodeError, UsageError
 from provisioning.scan import scan
 
 if TYPE_CHECKING:
-    from pathlib import Path, PurePosixPath
+    from pathlib import Path
 
     from provisioning.launch import Session
     from provisioning.manifest import Manifest
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LAND = "provisioning.node.land"
 TRIES = 2
 
-Copy = Callable[["Path", list[str], "PurePosixPath | str", Callable[[int], None]], None]
+Copy = Callable[["Path", list[str], str, Callable[[int], None]], None]
 """Copies files (paths below the first folder) into a folder of the node; tells the bytes it has sent so far."""
 
 

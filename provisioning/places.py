@@ -1,0 +1,67 @@
+"""Which folders of which nodes are one and the same place, because the nodes share storage."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from provisioning.errors import ProvisionError
+from provisioning.parallel import for_each
+
+if TYPE_CHECKING:
+    from provisioning.inventory import Cluster, Node
+    from provisioning.launch import Session
+
+MARK = "provisioning.node.mark_places"
+
+
+def leaders(
+    cluster: Cluster, nodes: Iterable[Node], sessions: Mapping[str, Session], paths: Iterable[str]
+) -> dict[tuple[str, str], str]:
+    """Find out which node acts for each place.
+
+    Every node leaves a random token in every folder (or in the nearest one above that exists) and looks for those of
+    the others; what it sees there, it shares.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    nodes : iterable of Node
+    sessions : mapping of str to Session
+        Node name -> open session.
+    paths : iterable of str
+        Folders on the nodes, absolute; they need not exist.
+
+    Returns
+    -------
+    dict
+        (node name, path) -> name of the node that acts for this place, the first of `nodes` that shares it. A node that
+        is lost meanwhile is missing.
+    """
+    nodes, wanted = list(nodes), sorted(set(paths))
+    order = [node.name for node in nodes]
+    if len(nodes) < 2:
+        return {(name, path): name for name in order for path in wanted}
+    run = secrets.token_hex(8)
+
+    def ask(action: str) -> dict[str, dict[str, list[str]]]:
+        def one(node: Node) -> dict[str, list[str]]:
+            args = {"action": action, "run": run, "node": node.name, "paths": wanted}
+            seen: dict[str, list[str]] = sessions[node.name].call(MARK, args)["seen"]
+            return seen
+
+        answers = for_each(nodes, one, parallel=cluster.limits.parallel)
+        return {name: answer for name, answer in answers.items() if not isinstance(answer, ProvisionError)}
+
+    ask("leave")
+    try:
+        seen = ask("look")
+    finally:
+        ask("remove")
+    found = {}
+    for name, answer in seen.items():
+        for path in wanted:
+            sharers = {name, *answer[path]}
+            found[name, path] = next(other for other in order if other in sharers)
+    return found
