@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
 
 from provisioning.frames import SHELL
@@ -72,12 +72,18 @@ class Tail:
 
 
 class LocalWire:
-    """`/bin/sh` as a process of this machine."""
+    """`/bin/sh` as a process of this machine.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    command : sequence of str
+        Another way to come to that shell.
+    """
+
+    def __init__(self, command: Sequence[str] = (SHELL,)) -> None:
         # A session of its own: Ctrl-C is the driver's affair, and the node's side ends as a whole.
         self._process = subprocess.Popen(
-            [SHELL],
+            list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
