@@ -152,8 +152,9 @@ def _positions_near(scoring: Scoring, reach: int) -> tuple[Array, Array]:
     """Return the positions within `reach` of an anomaly, ascending, and the last anomaly to start by then (or -1)."""
     starts, ends = scoring.anomalies
     low, high = np.maximum(starts - reach, 0), np.minimum(ends + reach, scoring.n)
+    high[:-1] = np.minimum(high[:-1], starts[1:])
     low[1:] = np.maximum(low[1:], high[:-1])
-    lengths = np.maximum(high - low, 0)
+    lengths = high - low
     shift = low - np.concatenate(([0], np.cumsum(lengths)[:-1]))
     anomaly = np.repeat(np.arange(len(starts)), lengths)
     position = np.arange(len(anomaly)) + shift[anomaly]
