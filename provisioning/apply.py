@@ -133,31 +133,31 @@ class Wave:
         """Send the parcels; a node settles as soon as its own have arrived, and followers after their leaders."""
         receivers = {node for parcel in parcels for node in parcel.missing}
         followers = [node.name for node in nodes if self._follows(node.name)]
-        try:
-            with ThreadPoolExecutor(self.cluster.limits.parallel) as pool:
-                running: dict[str, Future[None]] = {}
-                work = {node.name: (node, differences[node.name]) for node in nodes}
+        with ThreadPoolExecutor(self.cluster.limits.parallel) as pool:
+            running: dict[str, Future[None]] = {}
+            work = {node.name: (node, differences[node.name]) for node in nodes}
 
-                def settle(names: Iterable[str]) -> None:
-                    running.update({name: pool.submit(self._settle, *work[name]) for name in names})
+            def settle(names: Iterable[str]) -> None:
+                running.update({name: pool.submit(self._settle, *work[name]) for name in names})
 
-                def arrived(arrival: Arrival) -> None:
-                    if arrival.error is not None:
-                        self._failed[arrival.node] = arrival.error
-                    elif arrival.node not in followers:
-                        settle([arrival.node])
+            def arrived(arrival: Arrival) -> None:
+                if arrival.error is not None:
+                    self._failed[arrival.node] = arrival.error
+                elif arrival.node not in followers:
+                    settle([arrival.node])
 
+            try:
                 settle(work.keys() - receivers - set(followers) - self._failed.keys())
                 if receivers:
                     transfer.spread(self.cluster, parcels, self.sessions, arrived, self.on_event)
                 self._finish(running)
                 settle(name for name in followers if self._may_follow(name))
                 self._finish(running)
-        except BaseException:
-            # settling threads wait for their nodes; without a connection they end at once
-            for session in self.sessions.values():
-                session.close()
-            raise
+            except BaseException:
+                # the threads wait for their nodes, and the pool for its threads; without a connection they end at once
+                for session in self.sessions.values():
+                    session.close()
+                raise
 
     def _finish(self, running: dict[str, Future[None]]) -> None:
         for name, future in running.items():

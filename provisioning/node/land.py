@@ -84,6 +84,7 @@ def _check_room(target: str, send: List[Tuple[str, int]]) -> None:
 def _sweep(stage: Path, wanted: "set[str]") -> None:
     """Remove from the stage what no one waits for; a half-received file is kept as the basis of the rest."""
     for folder, _, names in os.walk(stage, topdown=False):
+        Path(folder).chmod(0o755)  # a copier that was interrupted may have left any mode
         parts = list(Path(folder).relative_to(stage).parts)
         if parts and parts[-1] == PARTIAL:
             parts = parts[:-1]

@@ -89,6 +89,8 @@ class Copier:
             raise UsageError("rsync is not installed on this machine", remedy="install it: apt-get install rsync")
         argv = [program, "--secluded-args", "--files-from=-", "--from0", f"--partial-dir={PARTIAL}", "--no-motd"]
         argv += [f"--timeout={STALL_SECONDS}", "--info=progress2", "--no-inc-recursive"]
+        # a folder that is read-only at its source must not become one in which nothing can be placed
+        argv += ["--perms", "--chmod=D755,F644"]
         if not self.node.is_driver:
             argv += ["--compress", "--compress-level=1"]
         with handover(self.cluster, self.node) as way, tempfile.TemporaryFile() as complaints:
