@@ -114,7 +114,7 @@ def _build(project: Path, paths: list[str], store: Path) -> Entry:
             shutil.copyfile(project / path, target)
             target.chmod(0o755 if os.access(project / path, os.X_OK) else 0o644)
         run(
-            [uv_binary(), "build", "-q", "--wheel", "--out-dir", str(out), "."],
+            [uv_binary(), "build", "--wheel", "--out-dir", str(out), "."],
             f"building a wheel of {project}",
             f"make `uv build --wheel {project}` work",
             cwd=copy,
