@@ -122,7 +122,8 @@ class Engine:
         done = self.attempt(*args, stdin=stdin, timeout=timeout)
         if done.returncode != 0:
             # A build's own log is on standard output with one builder and on standard error with the other.
-            said = tail(f"{done.stdout}\n{done.stderr}" if args[0] == "build" else done.stderr or done.stdout, 25)
+            both = (done.stdout, done.stderr) if args[0] == "build" else (done.stderr or done.stdout,)
+            said = tail("\n".join(text.strip() for text in both if text.strip()), 25)
             raise SandboxError(f"`{self.program} {args[0]}` failed with exit status {done.returncode}:\n{said}")
         return done.stdout.strip()
 
