@@ -20,6 +20,8 @@ _log = logging.getLogger("DockerAdapter")
 
 #: Seconds for one answer of the engine. Creating a container can take minutes on a busy host.
 ANSWER_SECONDS: Final = 300
+#: Where an engine listens if DOCKER_HOST does not say.
+_DEFAULT_ENGINE: Final = "unix:///var/run/docker.sock"
 #: Longest single request that waits for a container: idle connections are cut by some proxies.
 _POLL_SECONDS: Final = 60.0
 #: How long the engine may be away (a restart with live-restore) while a container runs.
@@ -45,16 +47,32 @@ def connect(answer_seconds: int = ANSWER_SECONDS) -> Iterator["DockerClient"]:
     import docker
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
-    from requests.exceptions import RequestException
 
+    what = "No container engine answers"
     try:
-        client = docker.DockerClient(version="auto", timeout=answer_seconds, **kwargs_from_env())
-    except (DockerException, RequestException) as error:
-        raise _engine_error("No container engine answers", error) from None
+        options = kwargs_from_env()
+        _knock(options.get("base_url", _DEFAULT_ENGINE))
+        client = docker.DockerClient(version="auto", timeout=answer_seconds, **options)
+    except OSError as error:  # requests' errors are OSErrors, too
+        raise _engine_error(what, error) from None
+    except DockerException as error:
+        raise _engine_error(what, error) from None
     try:
         yield client
     finally:
         client.close()
+
+
+def _knock(base_url: str) -> None:
+    """See whether somebody listens on a local socket; the SDK would leak one and say less about the cause."""
+    scheme, _, path = base_url.partition("://")
+    if not scheme.endswith("unix"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        try:
+            knocking.connect(path)
+        except OSError as error:
+            raise OSError(error.errno, f"{path}: {error.strerror}") from None
 
 
 def engine_facts(client: "DockerClient") -> EngineFacts:
@@ -284,7 +302,7 @@ def _explained(what: str) -> Iterator[None]:
 def _engine_error(what: str, error: Exception) -> TimeEvalError:
     cause = getattr(error, "explanation", None) or str(error) or type(error).__name__
     text = str(cause)
-    if "ermission denied" in text and "ocket" in text + what:
+    if "ermission denied" in text and what.startswith("No container engine"):
         remedy = "May this user use the container engine (is it in the group 'docker', in this login session)?"
     elif what.startswith("No container engine"):
         remedy = "Is its service running, and is DOCKER_HOST right?"
