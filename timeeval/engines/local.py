@@ -1,0 +1,84 @@
+"""The engine that computes on this machine, each experiment in a kept process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from timeeval.errors import EngineError
+from timeeval.evaluation import SlotPool, run_job
+from timeeval.run.model import Attempt, HostUp, Interrupted, Report, Reported
+
+if TYPE_CHECKING:
+    from timeeval.engines.base import Post
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class LocalEngine:
+    """Computes attempts in processes of this machine.
+
+    Parameters
+    ----------
+    slots : int
+        Attempts at a time; -1: one per usable core.
+    """
+
+    name = "local"
+
+    def __init__(self, slots: int = -1) -> None:
+        self.slots = usable_cores() if slots == -1 else slots
+        self.host = socket.gethostname()
+        self._post: Post | None = None
+        self._pool = SlotPool(threads=max(1, usable_cores() // self.slots))
+        # one thread more per slot: a new attempt waits for nothing while the former one's process is being ended
+        self._threads = ThreadPoolExecutor(2 * self.slots, thread_name_prefix="timeeval-slot")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, post: Post) -> None:
+        """Offer the slots of this machine."""
+        self._post = post
+        post(HostUp(self.host, self.slots))
+
+    def results_dir(self, results_path: Path) -> Path:
+        """Return the results folder itself."""
+        return results_path
+
+    async def submit(self, attempt: Attempt, job: bytes) -> None:
+        """Run the job in a thread that keeps a process."""
+        if self._post is None:
+            raise EngineError("the local engine was not started")
+        task = asyncio.create_task(self._carry(attempt, job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, attempt: Attempt, job: bytes) -> None:
+        assert self._post is not None  # noqa: S101 - submit checked
+        loop = asyncio.get_running_loop()
+        try:
+            text = await loop.run_in_executor(self._threads, run_job, job, asdict(attempt), self._pool)
+            self._post(Reported(Report.from_json(text)))
+        except (RuntimeError, ValueError) as error:  # the threads are shut down; a report nobody can read
+            self._post(Interrupted(attempt.id, f"{self.host}: {error}"))
+
+    async def cancel(self, attempt_id: str) -> None:
+        """Kill the attempt's process; its report says that it was cancelled."""
+        self._pool.cancel(attempt_id)
+
+    async def collect(self, results_path: Path) -> None:
+        """Do nothing: the files are here."""
+
+    async def stop(self) -> None:
+        """End all processes."""
+        await asyncio.to_thread(self._pool.close)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=10)
+        self._threads.shutdown(wait=False, cancel_futures=True)

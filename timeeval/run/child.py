@@ -1,0 +1,232 @@
+"""The process in which experiments run: kept between them, replaced after a kill, a crash or a leak.
+
+It is started by `timeeval.run.slot`, reads requests from a socket and answers with JSON lines, so whatever an
+algorithm prints, closes or floods reaches a log file and never the protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import pickle
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timeeval.constants import EXECUTION_LOG
+from timeeval.errors import InfrastructureError
+from timeeval.run.model import Outcome
+
+if TYPE_CHECKING:
+    from timeeval.experiment import Experiment
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_HOST_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV}
+_TRACEBACK_LIMIT = 64 * 1024
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Serve requests on the socket `descriptor` until it is closed; end when the process `parent` does."""
+    _bind_to(parent)
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as requests:
+        while (request := _read(requests)) is not None:
+            header, payload = request
+            _serve(connection, header, payload)
+
+
+def _bind_to(parent: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what an algorithm detaches stays below us and can be found
+    if os.getppid() != parent:
+        os._exit(1)  # it died before we were bound to it
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")  # before the worker and its neighbours
+    except OSError:
+        return  # not ours to say here; the kernel chooses by itself then
+
+
+def _read(stream: Any) -> tuple[dict[str, Any], bytes] | None:  # noqa: ANN401 - a buffered socket file
+    head = stream.read(12)
+    if len(head) < 12:
+        return None
+    header_size, payload_size = struct.unpack(">IQ", head)
+    header = json.loads(stream.read(header_size))
+    return header, stream.read(payload_size)
+
+
+def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) -> None:
+    if header["kind"] == "path":
+        sys.path[:] = header["path"]
+        return
+    directory, environment, threads = Path.cwd(), dict(os.environ), threading.active_count()
+    _redirect(Path(header["work_dir"]) / EXECUTION_LOG)
+    _fresh_chance()
+    meter = _Meter()
+    answer: dict[str, Any] = {"outcome": Outcome.OK.value, "error": "", "traceback": ""}
+    values: dict[str, Any] = {}
+
+    def on_phase(phase: str, so_far: Mapping[str, float], **limits: float | None) -> None:
+        _send(connection, {"phase": phase, "values": _numbers(so_far), **limits})
+
+    try:
+        if header["kind"] == "call":
+            for function in pickle.loads(payload):  # noqa: S301 - comes from the driver over an authenticated channel
+                function()
+        else:
+            _evaluate(header, payload, values, on_phase, answer)
+    except BaseException as error:  # noqa: BLE001 - whatever ends an experiment is its outcome
+        answer["outcome"] = _outcome(error).value
+        answer["error"] = _one_line(error)
+        text = "".join(traceback.format_exception(error))
+        answer["traceback"] = text[-_TRACEBACK_LIMIT:]
+        _log(text)
+    answer["values"] = _numbers(values)
+    answer.update(meter.read())
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    answer["tired"] = threading.active_count() > threads
+    _redirect(Path(os.devnull))
+    _send(connection, answer)
+
+
+def _evaluate(
+    header: dict[str, Any],
+    payload: bytes,
+    values: dict[str, Any],
+    on_phase: Any,  # noqa: ANN401 - the closure above
+    answer: dict[str, Any],
+) -> None:
+    from timeeval.experiment import params_text
+    from timeeval.run.packing import unpack_experiment
+
+    try:
+        experiment = unpack_experiment(header, payload)
+    except ImportError as error:
+        raise InfrastructureError(
+            f"what the experiment needs cannot be imported here: {error}",
+            remedy="Name the package in the requirements of cluster.toml and run `timeeval-provision create-envs`",
+        ) from error
+    answer["hyper_params"] = params_text(experiment)
+    experiment.check_compatible()
+    experiment = experiment.with_heuristics()
+    answer["hyper_params"] = params_text(experiment)
+    limits = _limits(experiment)
+    experiment.evaluate(
+        extra_args=header["args"],
+        on_phase=lambda phase, so_far: on_phase(phase, so_far, **limits.get(phase, {})),
+        result=values,
+    )
+    answer["hyper_params"] = values["hyper_params"]
+
+
+def _limits(experiment: Experiment) -> dict[str, dict[str, float | None]]:
+    """Return the limits to watch per phase; a container engine watches those of its containers itself."""
+    if experiment.algorithm.main.get_images():
+        return {}
+    constraints = experiment.resource_constraints
+    memory, _ = constraints.get_compute_resource_limits()
+    return {
+        "train": {"seconds": constraints.get_train_timeout().to_seconds(), "memory": memory},
+        "execute": {"seconds": constraints.get_execute_timeout().to_seconds(), "memory": memory},
+    }
+
+
+def _outcome(error: BaseException) -> Outcome:
+    from timeeval.errors import AlgorithmTimeoutError
+
+    if isinstance(error, AlgorithmTimeoutError):
+        return Outcome.TIMEOUT
+    if isinstance(error, MemoryError):
+        return Outcome.OOM
+    if isinstance(error, InfrastructureError) or (isinstance(error, OSError) and error.errno in _HOST_TROUBLE):
+        return Outcome.INFRA
+    return Outcome.ERROR
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception as second:  # noqa: BLE001 - a user's exception class may be broken as well
+        return f"{type(error).__name__}(<its repr raised {type(second).__name__}>)"
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:
+    from timeeval.experiment import json_values
+
+    return json_values(values)
+
+
+def _fresh_chance() -> None:
+    """Seed the global generators anew, so that no experiment depends on what ran before it in this process."""
+    random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+
+
+def _redirect(path: Path) -> None:
+    """Send everything this process prints, from C as well, to the end of a file."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # full disk; or closed by the algorithm
+            stream.flush()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.stdout, sys.stderr = (
+        open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        for number in (1, 2)
+    )
+
+
+def _log(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # the disk is full or the algorithm closed its stderr; the report carries the text as well
+
+
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+class _Meter:
+    """CPU time and peak memory of this process and its ended children from now on."""
+
+    def __init__(self) -> None:
+        self._cpu = _cpu_seconds()
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the earlier peak
+            self._has_peak = True
+        except OSError:
+            self._has_peak = False
+
+    def read(self) -> dict[str, float | int | None]:
+        return {"cpu_seconds": _cpu_seconds() - self._cpu, "peak_memory": _peak_memory() if self._has_peak else None}
+
+
+def _cpu_seconds() -> float:
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _peak_memory() -> int | None:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)

@@ -1,0 +1,297 @@
+"""One run from its grid to its record: journal, engine, signals and files around the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from timeeval.run import layout, provenance
+from timeeval.run.journal import FILE_NAME, Journal
+from timeeval.run.loop import Loop, Progress, Work
+from timeeval.run.model import Cell, Execution, Outcome, StopRequested
+from timeeval.run.records import MetricIdentity, ResultRow, RunInfo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from timeeval.run.session import Place
+
+_log = logging.getLogger("TimeEval")
+GRACE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is to be done in one run.
+
+    Attributes
+    ----------
+    grid : sequence of (Execution, mapping)
+        Each cell in order, with what its result row says of it.
+    job_of : callable
+        Makes the job of an execution key.
+    retry : frozenset of Outcome
+        Outcomes of earlier runs that are due again.
+    before, after : bytes, optional
+        Jobs for every host of a remote engine.
+    """
+
+    results_path: Path
+    info: RunInfo
+    grid: Sequence[tuple[Execution, Mapping[str, Any]]]
+    job_of: Callable[[str], bytes]
+    retry: frozenset[Outcome] = frozenset()
+    before: bytes | None = None
+    after: bytes | None = None
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of a run.
+
+    Attributes
+    ----------
+    rows : list of ResultRow
+        The grid with its records, cells without an outcome included.
+    reason : str
+        Why it ended before all was done; empty when all was.
+    signal : signal.Signals, optional
+        The signal that ended it.
+    """
+
+    rows: list[ResultRow] = field(default_factory=list)
+    reason: str = ""
+    signal: signal.Signals | None = None
+
+
+def conduct(plan: Plan, place: Place, progress: Progress | None = None, grace: float = GRACE) -> Outcomes:
+    """Carry out a run; whatever ends it, what was finished is recorded and the engine is stopped.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to do.
+    place : Place
+        Where.
+    progress : Progress, optional
+        Told how far it is.
+    grace : float
+        Seconds that running experiments get to end after the first Ctrl-C.
+
+    Raises
+    ------
+    timeeval.errors.TimeEvalError
+        If the journal is in use or the engine cannot be started.
+    """
+    conductor = _Conductor(plan, place, progress, grace)
+    # A thread of its own: the caller's may have an event loop already (notebooks), and signals reach the caller's.
+    thread = threading.Thread(target=conductor.work, name="timeeval-run")
+    with _signals(conductor):
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.5)
+    if conductor.error is not None:
+        raise conductor.error
+    return conductor.outcomes
+
+
+class _Conductor:
+    def __init__(self, plan: Plan, place: Place, progress: Progress | None, grace: float) -> None:
+        self._plan = plan
+        self._place = place
+        self._progress = progress
+        self._grace = grace
+        self._asyncio: asyncio.AbstractEventLoop | None = None
+        self._loop: Loop | None = None
+        self._interruptible: asyncio.Task[None] | None = None
+        self._signals = 0
+        self.outcomes = Outcomes()
+        self.error: BaseException | None = None
+
+    # --- signals, from the main thread ----------------------------------------------------------------------------
+
+    def stop(self, number: signal.Signals) -> None:
+        self._signals += 1
+        self.outcomes.signal = number
+        if self._asyncio is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed: nothing is left to stop
+                self._asyncio.call_soon_threadsafe(self._stop, self._signals > 1)
+
+    def _stop(self, now: bool) -> None:
+        if self._interruptible is not None and (now or self._loop is None or not self._driving):
+            self._interruptible.cancel()
+        if self._loop is not None:
+            self._loop.post(StopRequested(now))
+
+    _driving = False
+
+    # --- the run, in its thread -----------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            self.error = error
+
+    async def _run(self) -> None:
+        self._asyncio = asyncio.get_running_loop()
+        plan = self._plan
+        with Journal.open(plan.results_path / FILE_NAME) as journal:
+            journal.adopt(layout.kept_outcomes(plan.results_path))
+            journal.begin_run(plan.info, plan.grid)
+            provenance.write(plan.results_path, journal.runs())
+            reason = "broken off"
+            try:
+                reason = await self._compute(journal)
+            finally:
+                journal.end_run(time.time(), reason)
+                self.outcomes.reason = reason
+                self.outcomes.rows = journal.rows(plan.info.id)
+                _publish(plan.results_path, journal, self.outcomes.rows)
+
+    async def _compute(self, journal: Journal) -> str:
+        plan = self._plan
+        due = _due(journal, plan)
+        if not due or self._signals:
+            return "stopped on request" if due else ""
+        loop = Loop(
+            self._place.engine,
+            journal,
+            plan.results_path,
+            policy=self._place.policy,
+            grace=self._grace,
+            progress=self._progress,
+        )
+        self._loop = loop
+        try:
+            if not await self._unless_stopped(loop.start()):
+                return "stopped while the hosts were started"
+            if journal.open_attempts() and await self._unless_stopped(loop.gather()):
+                journal.adopt(layout.kept_outcomes(plan.results_path))
+                due = _due(journal, plan)
+            if not due:
+                return ""
+            cells = {execution.key: execution.cell for execution, _ in plan.grid}
+            work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after)
+            self._driving = True
+            try:
+                reason = await loop.run(work, journal.attempts_made(), cells)
+            finally:
+                self._driving = False
+            await self._unless_stopped(loop.gather())
+            return reason
+        finally:
+            await loop.stop()
+
+    async def _unless_stopped(self, step: Any) -> bool:  # noqa: ANN401 - a coroutine
+        """Await a step that a signal may cut short; tell whether it was done."""
+        task = self._interruptible = asyncio.ensure_future(step)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not task.cancelled() or not self._signals:
+                raise
+            return False
+        finally:
+            self._interruptible = None
+        return True
+
+
+@contextlib.contextmanager
+def _signals(conductor: _Conductor) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run in good order; an ignored signal stays ignored (nohup)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        first = conductor.outcomes.signal is None
+        conductor.stop(signal.Signals(number))
+        _log.warning(
+            "%s: running experiments get %g s to end; once more stops them at once"
+            if first
+            else "%s: stopping now (%g s are not waited for)",
+            signal.Signals(number).name,
+            GRACE,
+        )
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _due(journal: Journal, plan: Plan) -> list[Execution]:
+    """Return what has to be computed: no outcome yet, one that is due again, or one without a metric asked for now."""
+    finished = journal.finished(plan.info.limits, plan.retry)
+    metrics_of = {run.id: run.metrics for run in journal.runs()}
+    lacking = {
+        row.key
+        for row in journal.rows(plan.info.id)
+        if row.outcome is Outcome.OK and _lacks(plan.info.metrics, metrics_of[_run_of(row.attempt)])
+    }
+    due: dict[str, Execution] = {}
+    for execution, _ in plan.grid:
+        if execution.key not in finished or execution.key in lacking:
+            due.setdefault(execution.key, execution)
+    return list(due.values())
+
+
+def _lacks(wanted: Mapping[str, MetricIdentity], computed: Mapping[str, MetricIdentity]) -> bool:
+    return any(computed.get(name) != identity for name, identity in wanted.items())
+
+
+def _run_of(attempt_id: str | None) -> str:
+    return "" if attempt_id is None else attempt_id.rpartition("-")[0]
+
+
+def _publish(results_path: Path, journal: Journal, rows: Sequence[ResultRow]) -> None:
+    """Give the files of each record their names and remove those of other ended attempts."""
+    for row in rows:
+        if row.attempt is not None:
+            with contextlib.suppress(OSError):  # said by the missing files; results.csv matters more
+                layout.publish(results_path, row.cell, row.attempt)
+    still_open = {attempt_id for attempt_id, _ in journal.open_attempts()}
+    attempts = results_path / layout.PRIVATE / "attempts"
+    if attempts.is_dir():
+        for folder in attempts.iterdir():
+            if folder.name not in still_open:
+                shutil.rmtree(folder, ignore_errors=True)
+    for report in layout.kept_outcomes(results_path):
+        if report.attempt not in still_open:
+            layout.forget_outcome(results_path, report.attempt)
+    layout.tidy(results_path)
+
+
+def metric_identities(metrics: Sequence[Any]) -> dict[str, MetricIdentity]:
+    """Return what makes the values of metrics comparable, by column name."""
+    return {
+        metric.name: MetricIdentity(
+            json.dumps(metric.arguments(), sort_keys=True, default=repr), metric.definition_version
+        )
+        for metric in metrics
+    }
+
+
+def unique_cells(grid: Sequence[tuple[Execution, Mapping[str, Any]]]) -> Cell | None:
+    """Return a cell that two different executions would fill, None if there is none."""
+    keys: dict[Cell, str] = {}
+    for execution, _ in grid:
+        if keys.setdefault(execution.cell, execution.key) != execution.key:
+            return execution.cell
+    return None

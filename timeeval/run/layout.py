@@ -1,0 +1,84 @@
+"""Where things lie in a results folder, on the driver and on the nodes.
+
+An attempt writes below ``.timeeval/attempts/<attempt>`` and its outcome to ``.timeeval/outcomes/<attempt>.json``; the
+driver moves the files of the attempt that became the record to the experiment's own folder. So a lost, doubled or
+broken attempt never shows under an experiment's name, and files of different hosts cannot meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from timeeval.run.model import Cell, Report
+from timeeval.utils.results_path import generate_experiment_path
+
+PRIVATE = ".timeeval"
+
+
+def work_dir(results_dir: Path, attempt_id: str) -> Path:
+    """Return the folder that an attempt writes to."""
+    return results_dir / PRIVATE / "attempts" / attempt_id
+
+
+def outcome_file(results_dir: Path, attempt_id: str) -> Path:
+    """Return the file that holds an attempt's outcome until the driver has recorded it."""
+    return results_dir / PRIVATE / "outcomes" / f"{attempt_id}.json"
+
+
+def keep_outcome(results_dir: Path, report: Report) -> None:
+    """Make an outcome durable: it survives a power cut once this returns."""
+    path = outcome_file(results_dir, report.attempt)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(report.to_json())
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def kept_outcome(results_dir: Path, attempt_id: str) -> Report | None:
+    """Return the kept outcome of an attempt, None if there is none."""
+    try:
+        return Report.from_json(outcome_file(results_dir, attempt_id).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def kept_outcomes(results_dir: Path) -> Iterator[Report]:
+    """Go through all kept outcomes."""
+    folder = results_dir / PRIVATE / "outcomes"
+    if folder.is_dir():
+        for path in sorted(folder.glob("*.json")):
+            yield Report.from_json(path.read_text(encoding="utf-8"))
+
+
+def forget_outcome(results_dir: Path, attempt_id: str) -> None:
+    """Remove a kept outcome that is recorded by now."""
+    outcome_file(results_dir, attempt_id).unlink(missing_ok=True)
+
+
+def publish(results_dir: Path, cell: Cell, attempt_id: str) -> bool:
+    """Move the files of a recorded attempt to its experiment's folder; False if they are not here."""
+    source = work_dir(results_dir, attempt_id)
+    if not source.is_dir():
+        return False
+    target = generate_experiment_path(
+        results_dir, cell.algorithm, cell.hyper_params_id, cell.collection, cell.dataset, cell.repetition
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        shutil.rmtree(target)
+    source.rename(target)
+    return True
+
+
+def tidy(results_dir: Path) -> None:
+    """Remove the private folders that are empty."""
+    for name in ("attempts", "outcomes", ""):
+        with contextlib.suppress(OSError):  # not there, or not empty
+            (results_dir / PRIVATE / name).rmdir()

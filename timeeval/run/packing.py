@@ -1,0 +1,208 @@
+"""Jobs: what travels to the process that computes an attempt.
+
+A job is a small JSON header, which the worker reads, and a pickle, which only the experiment's own process opens.
+Functions and classes of the user's script and of modules beside it travel by value, because no node has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import pickle
+import struct
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from timeeval.errors import TimeEvalError
+from timeeval.params.base import ParameterConfig
+
+if TYPE_CHECKING:
+    from timeeval.algorithm import Algorithm
+    from timeeval.experiment import Experiment
+
+_HEAD = struct.Struct(">I")
+_OURS = ("timeeval", "provisioning")
+
+
+class PackingError(TimeEvalError):
+    """Something that must travel to another process cannot be pickled."""
+
+
+def encode(header: Mapping[str, Any], payload: bytes) -> bytes:
+    """Join a header and a payload to one job."""
+    text = json.dumps(dict(header)).encode()
+    return _HEAD.pack(len(text)) + text + payload
+
+
+def decode(job: bytes) -> tuple[dict[str, Any], bytes]:
+    """Split a job into its header and its payload."""
+    size = _HEAD.unpack_from(job)[0]
+    start = _HEAD.size + size
+    return json.loads(job[_HEAD.size : start]), job[start:]
+
+
+class Packer:
+    """Makes the jobs of one run; what experiments have in common is pickled once.
+
+    Parameters
+    ----------
+    results_dir : Path
+        Results folder on the machines that compute.
+    image_ids : mapping of str to str, optional
+        Proven image identity by ``name:tag``; None where no gate stands before the run.
+    tasks_per_host : int, optional
+        How many experiments share a machine; None: as the experiments' constraints say.
+    locate : callable, optional
+        Where a dataset file lies on the machine that computes; default: at its path.
+    """
+
+    def __init__(
+        self,
+        results_dir: Path,
+        image_ids: Mapping[str, str] | None = None,
+        tasks_per_host: int | None = None,
+        locate: Callable[[Path], Path] | None = None,
+    ) -> None:
+        self._results_dir = results_dir
+        self._image_ids = image_ids
+        self._tasks_per_host = tasks_per_host
+        self._locate = locate or (lambda path: path)
+        self._modules = local_modules()
+        self._pickled: dict[int, tuple[Any, bytes]] = {}
+
+    @property
+    def local_module_names(self) -> list[str]:
+        """Modules whose functions and classes travel by value."""
+        return sorted(module.__name__ for module in self._modules)
+
+    def algorithm(self, algorithm: Algorithm) -> bytes:
+        """Pickle an algorithm without its parameter grid.
+
+        Raises
+        ------
+        PackingError
+            If it cannot be pickled.
+        """
+        return self._once(algorithm, _slim, f"algorithm {algorithm.name}")
+
+    def pack(self, experiment: Experiment) -> bytes:
+        """Make the job of an experiment.
+
+        Raises
+        ------
+        PackingError
+            If the algorithm or a metric cannot be pickled.
+        """
+        algorithm = self.algorithm(experiment.algorithm)
+        metrics = self._once(experiment.metrics, lambda metrics: metrics, "the metrics")
+        constraints = experiment.resource_constraints
+        if self._tasks_per_host is not None:
+            constraints = replace(constraints, tasks_per_host=self._tasks_per_host)
+        train = experiment.resolved_train_dataset_path
+        rest = {
+            "dataset": experiment.dataset,
+            "params": experiment.params,
+            "params_id": experiment.params_id,
+            "repetition": experiment.repetition,
+            "resource_constraints": constraints,
+            "resolved_train_dataset_path": None if train is None else self._locate(train),
+            "resolved_test_dataset_path": self._locate(experiment.resolved_test_dataset_path),
+        }
+        payload = self._dump((algorithm, metrics, rest), f"experiment {experiment.name}")
+        images = experiment.algorithm.main.get_images()
+        args: dict[str, Any] = {}
+        if images and self._image_ids is not None:
+            args["image_ids"] = {image: self._image_ids[image] for image in images if image in self._image_ids}
+        header = {
+            "kind": "experiment",
+            "results_dir": str(self._results_dir),
+            "name": experiment.name,
+            "args": args,
+            "containers": bool(images),
+        }
+        return encode(header, payload)
+
+    def pack_calls(self, functions: Sequence[Callable[[], None]], name: str) -> bytes:
+        """Make a job that calls functions without arguments, one after the other."""
+        header = {"kind": "call", "results_dir": str(self._results_dir), "name": name, "args": {}, "containers": False}
+        return encode(header, self._dump(list(functions), name))
+
+    def _once(self, value: Any, prepare: Callable[[Any], Any], what: str) -> bytes:  # noqa: ANN401 - anything
+        known = self._pickled.get(id(value))
+        if known is None:  # the value is kept beside its pickle, so its id stays its own
+            known = self._pickled[id(value)] = (value, self._dump(prepare(value), what))
+        return known[1]
+
+    def _dump(self, value: Any, what: str) -> bytes:  # noqa: ANN401 - anything
+        import cloudpickle
+
+        with _by_value(self._modules):
+            try:
+                return bytes(cloudpickle.dumps(value))
+            except Exception as error:
+                raise PackingError(
+                    f"{what} cannot travel to another process: {type(error).__name__}: {error}",
+                    remedy="Create locks, open files and connections inside the function that uses them",
+                ) from error
+
+
+def unpack_experiment(header: Mapping[str, Any], payload: bytes) -> Experiment:
+    """Open the payload of an experiment; its files go to the header's ``work_dir``."""
+    from timeeval.experiment import Experiment
+
+    algorithm, metrics, rest = pickle.loads(payload)  # noqa: S301 - our driver's, over an authenticated channel
+    return Experiment(
+        algorithm=pickle.loads(algorithm),  # noqa: S301
+        metrics=pickle.loads(metrics),  # noqa: S301
+        base_results_dir=Path(header["results_dir"]),
+        work_dir=Path(header["work_dir"]),
+        **rest,
+    )
+
+
+def _slim(algorithm: Algorithm) -> Algorithm:
+    """Leave the parameter grid at home: each job carries its own setting."""
+    slim = copy.copy(algorithm)
+    slim.param_config = ParameterConfig.defaults()
+    return slim
+
+
+def local_modules() -> list[ModuleType]:
+    """Return the loaded modules that lie beside the script or in the working directory and are not installed."""
+    roots = {Path.cwd()}
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    roots.update(Path(entry).resolve() for entry in (sys.path[:1] if sys.path[0] else []))
+    if script is not None:
+        roots.add(Path(script).resolve().parent)
+    installed = [Path(path).resolve() for name, path in sysconfig.get_paths().items() if "lib" in name]
+    installed += [Path(prefix).resolve() for prefix in {sys.prefix, sys.base_prefix} if prefix not in {"/usr", "/"}]
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name == "__main__" or file is None or not file.endswith(".py") or name.partition(".")[0] in _OURS:
+            continue
+        path = Path(file)
+        if any(path.is_relative_to(root) for root in roots) and not any(path.is_relative_to(i) for i in installed):
+            found.append(module)
+    return found
+
+
+@contextlib.contextmanager
+def _by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
+    import cloudpickle
+
+    before = set(cloudpickle.list_registry_pickle_by_value())
+    ours = [module for module in modules if module.__name__ not in before and module.__name__ in sys.modules]
+    for module in ours:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in ours:
+            cloudpickle.unregister_pickle_by_value(module)

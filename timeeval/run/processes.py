@@ -1,0 +1,112 @@
+"""Processes below one process: how much memory they hold, and how all of them are ended (Linux)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below `pid`, without itself, parents before children."""
+    found: list[int] = []
+    queue = [pid]
+    while queue:
+        for child in _children(queue.pop()):
+            found.append(child)
+            queue.append(child)
+    return found
+
+
+def _children(pid: int) -> Iterator[int]:
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - polled: no Path objects
+    except OSError:
+        return
+    for task in tasks:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123
+            yield from map(int, file.read().split())
+
+
+def resident_memory(pid: int) -> int:
+    """Return the resident memory of a process and everything below it, in bytes."""
+    return sum(_resident(process) for process in (pid, *descendants(pid)))
+
+
+def _resident(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0  # it ended meanwhile
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a child of this process and everything below it; it is not reaped here.
+
+    A stopped process cannot fork, so the tree is stopped from the top before it is killed.
+    """
+    _signal(pid, signal.SIGSTOP)
+    seen: list[int] = []
+    while fresh := [process for process in descendants(pid) if process not in seen]:
+        for process in fresh:
+            _signal(process, signal.SIGSTOP)
+        seen.extend(fresh)
+    for process in reversed(seen):
+        _signal(process, signal.SIGKILL)
+    _signal(pid, signal.SIGKILL)
+
+
+def kill_marked(mark: str) -> list[int]:
+    """Kill every process of this user whose environment holds `mark` (``NAME=value``); return what was found.
+
+    Finds those whose parent died before them. The caller must not carry the mark itself.
+    """
+    killed: list[int] = []
+    needle = mark.encode()
+    for _ in range(20):  # a process may have forked while its siblings were killed
+        fresh = [pid for pid in _processes() if needle in _environment(pid) and not _is_zombie(pid)]
+        if not fresh:
+            return killed
+        for pid in fresh:
+            _signal(pid, signal.SIGKILL)
+        killed.extend(fresh)
+        time.sleep(0.01)
+    return killed
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []  # ended, or not ours
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return True
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def oom_kills() -> int:
+    """Return how many processes this machine's kernel has killed for want of memory since it started; 0 if unknown."""
+    try:
+        text = Path("/proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)

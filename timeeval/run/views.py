@@ -1,0 +1,155 @@
+"""What people see of a run: the results table, read from the journal's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timeeval.run.model import Outcome
+from timeeval.times import Times
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from timeeval.experiment import Experiment
+    from timeeval.run.records import ResultRow
+
+
+class Status(Enum):
+    """How an experiment ended, as the results table says it."""
+
+    OK = 0
+    ERROR = 1
+    TIMEOUT = 2
+    OOM = 3
+
+
+_STATUS = {
+    Outcome.OK: Status.OK,
+    Outcome.ERROR: Status.ERROR,
+    Outcome.TIMEOUT: Status.TIMEOUT,
+    Outcome.OOM: Status.OOM,
+    Outcome.INFRA: Status.ERROR,
+    Outcome.CANCELLED: Status.ERROR,
+}
+
+
+def details_of(experiment: Experiment) -> dict[str, str]:
+    """Return what a result row says of an experiment beside its cell: enum names, upper case."""
+    return {
+        "algo_training_type": experiment.algorithm.training_type.name,
+        "algo_input_dimensionality": experiment.algorithm.input_dimensionality.name,
+        "dataset_training_type": experiment.dataset.training_type.name,
+        "dataset_input_dimensionality": experiment.dataset.input_dimensionality.name,
+    }
+
+
+def result_row(row: ResultRow, metric_names: Sequence[str], *, distributed: bool) -> dict[str, Any]:
+    """Return one row of the results table by column name, in the order TimeEval 1.5 has.
+
+    Parameters
+    ----------
+    row : ResultRow
+        A cell with an outcome.
+    metric_names : sequence of str
+        Columns of the metrics.
+    distributed : bool
+        A distributed run has metrics before times and all five times always.
+    """
+    assert row.outcome is not None  # noqa: S101 - callers leave out what did not run
+    status = _STATUS[row.outcome]
+    error = row.error
+    if row.outcome in (Outcome.INFRA, Outcome.CANCELLED):
+        error = f"{row.outcome.value}: {error}"
+    fields: dict[str, Any] = {
+        "algorithm": row.cell.algorithm,
+        "collection": row.cell.collection,
+        "dataset": row.cell.dataset,
+        **row.details,
+        "status": status,
+        "error_message": error,
+        "repetition": row.cell.repetition,
+        "hyper_params_id": row.cell.hyper_params_id,
+    }
+    if distributed and status is Status.OK:
+        fields["error_message"] = None
+    if row.hyper_params is not None or distributed:
+        fields["hyper_params"] = row.hyper_params
+    failed = status is not Status.OK
+    metrics = {name: _number(row.metrics.get(name)) for name in metric_names if failed or name in row.metrics}
+    times = {name: _number(value) for name, value in row.times.items()}
+    if distributed:
+        return {**fields, **metrics, **{name: times.get(name, math.nan) for name in Times.result_keys()}}
+    return {**fields, **times, **metrics}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def results_frame(
+    rows: Iterable[ResultRow], columns: Sequence[str], metric_names: Sequence[str], *, distributed: bool
+) -> pd.DataFrame:
+    """Return the results table: one row per experiment with an outcome, in the order of the grid.
+
+    Parameters
+    ----------
+    rows : iterable of ResultRow
+        The grid of a run.
+    columns : sequence of str
+        Columns of the table while it is empty.
+    metric_names : sequence of str
+        Columns of the metrics.
+    distributed : bool
+        Chooses the order of columns.
+    """
+    import pandas as pd
+
+    found = [result_row(row, metric_names, distributed=distributed) for row in rows if row.outcome is not None]
+    if not found:
+        return pd.DataFrame(columns=list(columns))
+    order: dict[str, None] = {}
+    for fields in found:
+        order.update(dict.fromkeys(fields))
+    frame = pd.DataFrame(found, columns=list(order))
+    frame["status"] = frame["status"].astype(object)
+    return frame.infer_objects()
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write the table atomically: a reader sees the old or the new one, never a part."""
+    partial = path.with_name(f"{path.name}.part")
+    frame.to_csv(partial, index=False)
+    partial.replace(path)
+
+
+def shown_row(row: ResultRow) -> dict[str, Any]:
+    """Return a row with everything the journal knows, JSON-able, for `timeeval-results show`."""
+    return {
+        "algorithm": row.cell.algorithm,
+        "collection": row.cell.collection,
+        "dataset": row.cell.dataset,
+        "hyper_params_id": row.cell.hyper_params_id,
+        "repetition": row.cell.repetition,
+        "outcome": None if row.outcome is None else row.outcome.value,
+        "status": None if row.outcome is None else str(_STATUS[row.outcome]),
+        "host": row.host,
+        "attempt": row.attempt,
+        "attempts": row.number,
+        "error": row.error,
+        "hyper_params": row.hyper_params,
+        **_plain(row.details),
+        "times": _plain(row.times),
+        "metrics": _plain(row.metrics),
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "cpu_seconds": row.cpu_seconds,
+        "peak_memory": row.peak_memory,
+    }
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(values)

@@ -1,0 +1,334 @@
+"""`TimeEval`: the face that scripts know."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import pandas as pd
+
+from timeeval.constants import RESULTS_CSV
+from timeeval.experiments import Experiments
+from timeeval.remote_configuration import RemoteConfiguration
+from timeeval.resource_constraints import ResourceConstraints
+from timeeval.run import session as sessions
+from timeeval.run.needs import needs_of
+from timeeval.run.views import Status, results_frame, write_csv
+from timeeval.times import Times
+
+if TYPE_CHECKING:
+    from timeeval.algorithm import Algorithm
+    from timeeval.datasets.datasets import Datasets
+    from timeeval.metrics import Metric
+    from timeeval.run.conduct import Outcomes
+    from timeeval.run.evaluate import Evaluation
+
+__all__ = ["Status", "TimeEval"]
+
+
+class TimeEval:
+    """Evaluates algorithms on datasets.
+
+    Parameters
+    ----------
+    dataset_mgr : Datasets
+        Knows the datasets.
+    datasets : list of (collection, dataset)
+        What to evaluate on.
+    algorithms : list of Algorithm
+        What to evaluate.
+    results_path : Path
+        A folder for this evaluation, named by the time, is created in it at once.
+    repetitions : int
+        How often each combination runs.
+    distributed : bool
+        Run on the hosts of a cluster.
+    remote_config : RemoteConfiguration, optional
+        Hosts of a distributed evaluation.
+    resource_constraints : ResourceConstraints, optional
+        Limits of each algorithm.
+    disable_progress_bar : bool
+        Show no progress bar.
+    metrics : list of Metric, optional
+        What to compute of the scores; default: ROC_AUC. An empty list is honoured.
+    skip_invalid_combinations : bool
+        Leave out datasets that an algorithm cannot take; otherwise they become rows with an error.
+    force_training_type_match, force_dimensionality_match : bool
+        Leave out datasets that differ in training type or dimensionality from an algorithm.
+    n_jobs : int
+        Experiments at a time on this machine; -1: one per usable core.
+    experiment_combinations_file : Path, optional
+        CSV file that names the combinations to run, see `Experiments`.
+    module_configs : mapping
+        Configurations of modules, by name.
+
+    Raises
+    ------
+    AssertionError
+        If the arguments make no evaluation.
+
+    Attributes
+    ----------
+    results : DataFrame
+        One row per experiment; empty before `run`.
+    results_path : Path
+        The folder of this evaluation.
+    """
+
+    RESULT_KEYS: ClassVar[list[str]] = [
+        "algorithm",
+        "collection",
+        "dataset",
+        "algo_training_type",
+        "algo_input_dimensionality",
+        "dataset_training_type",
+        "dataset_input_dimensionality",
+        "train_preprocess_time",
+        "train_main_time",
+        "execute_preprocess_time",
+        "execute_main_time",
+        "execute_postprocess_time",
+        "status",
+        "error_message",
+        "repetition",
+        "hyper_params",
+        "hyper_params_id",
+    ]
+    DEFAULT_RESULT_PATH: Final[Path] = Path("./results")
+
+    def __init__(  # noqa: PLR0917 - the signature scripts know
+        self,
+        dataset_mgr: Datasets,
+        datasets: list[tuple[str, str]],
+        algorithms: list[Algorithm],
+        results_path: Path = DEFAULT_RESULT_PATH,
+        repetitions: int = 1,
+        distributed: bool = False,
+        remote_config: RemoteConfiguration | None = None,
+        resource_constraints: ResourceConstraints | None = None,
+        disable_progress_bar: bool = False,
+        metrics: list[Metric] | None = None,
+        skip_invalid_combinations: bool = True,
+        force_training_type_match: bool = False,
+        force_dimensionality_match: bool = False,
+        n_jobs: int = -1,
+        experiment_combinations_file: Path | None = None,
+        module_configs: Mapping[str, Any] = {},
+    ) -> None:
+        _require(len(datasets) > 0, "No datasets given for evaluation!")
+        _require(len(algorithms) > 0, "No algorithms given for evaluation!")
+        _require(repetitions > 0, f"{repetitions} repetitions are not supported; give at least 1.")
+        _require(n_jobs == -1 or n_jobs > 0, f"n_jobs={n_jobs} is not supported; give -1 or a positive number.")
+        combinations = None if experiment_combinations_file is None else Path(experiment_combinations_file)
+        _require(
+            combinations is None or combinations.is_file(),
+            f"Experiment combinations file not found: {combinations}",
+        )
+        _require(
+            remote_config is None or len(remote_config.worker_hosts) > 0,
+            "A distributed evaluation needs at least one worker host.",
+        )
+        details = _find(dataset_mgr, datasets)
+        limits = resource_constraints or ResourceConstraints.default_constraints()
+        _check_limits(algorithms, limits)
+
+        self.log = logging.getLogger(type(self).__name__)
+        self.disable_progress_bar = disable_progress_bar
+        self.distributed = distributed
+        self.n_jobs = n_jobs
+        self.modules: dict[str, Any] = {}
+        self.metrics = _default_metrics() if metrics is None else list(metrics)
+        self.metric_names = [metric.name for metric in self.metrics]
+        self.results = pd.DataFrame(columns=self._columns())
+        if not distributed and limits.tasks_per_host > 1:
+            self.log.warning(
+                "tasks_per_host is %d, but a local evaluation has one host and n_jobs tasks; using 1.",
+                limits.tasks_per_host,
+            )
+            limits.tasks_per_host = 1
+        session = sessions.current()
+        self.results_path, self._number = _folder(Path(results_path), session)
+        self.exps = Experiments(
+            dataset_mgr,
+            details,
+            algorithms,
+            self.results_path,
+            resource_constraints=limits,
+            repetitions=repetitions,
+            metrics=self.metrics,
+            skip_invalid_combinations=skip_invalid_combinations,
+            force_training_type_match=force_training_type_match,
+            force_dimensionality_match=force_dimensionality_match,
+            experiment_combinations_file=combinations,
+        )
+        _require(len(self.exps) > 0, "No valid experiments: no algorithm fits to any dataset.")
+        self._given_remote_config = remote_config
+        self.remote_config = (remote_config or RemoteConfiguration()).with_logging_path(self.results_path)
+        self._module_configs = module_configs
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run all experiments; `results` and ``results.csv`` hold them afterwards, also after an interruption.
+
+        Raises
+        ------
+        timeeval.errors.TimeEvalError
+            If the place of the run cannot be had, e.g. because nodes are not verified for it.
+        KeyboardInterrupt, SystemExit
+            After Ctrl-C or SIGTERM, when everything is stopped and saved.
+        """
+        session = sessions.current()
+        if session is not None and session.needs_only:
+            session.needs.append(needs_of(self.exps))
+            return
+        started = time.monotonic()
+        from timeeval.run.evaluate import Evaluation
+
+        evaluation = Evaluation(self, self._number, self._given_remote_config)
+        self._say("Running PREPARE phase")
+        for module in self.modules.values():
+            module.prepare(self)
+        try:
+            evaluation.prepare()
+            self._say("Running EVALUATION phase")
+            for module in self.modules.values():
+                module.pre_run(self)
+            try:
+                outcomes = evaluation.run()
+            finally:
+                self._take_results(evaluation)
+            for module in self.modules.values():
+                module.post_run(self)
+            self._say("Running FINALIZE phase")
+        finally:
+            evaluation.finalize()
+            for module in self.modules.values():
+                module.finalize(self)
+        self._say(
+            f"FINALIZED: results are in {self.results_path / RESULTS_CSV}, "
+            f"the evaluation took {time.monotonic() - started:.2f} s"
+        )
+        self._end(outcomes)
+
+    def _take_results(self, evaluation: Evaluation) -> None:
+        rows = evaluation.rows()
+        if rows is None:
+            return  # nothing began, and an earlier table stays as it is
+        self.results = results_frame(rows, self._columns(), self.metric_names, distributed=self.distributed)
+        self.save_results()
+
+    def _end(self, outcomes: Outcomes) -> None:
+        if not outcomes.reason:
+            return
+        remedy = f"`timeeval-run SCRIPT --resume {self.results_path}` computes what is missing"
+        if outcomes.signal is None:
+            self.log.error("The evaluation is not complete: %s. %s.", outcomes.reason, remedy)
+            return
+        message = f"interrupted by {outcomes.signal.name}; {remedy}"
+        self._say(message)
+        if outcomes.signal.name == "SIGINT":
+            raise KeyboardInterrupt(message)
+        raise SystemExit(128 + outcomes.signal)
+
+    def _say(self, text: str) -> None:
+        print(text)
+        self.log.info(text)
+        sys.stdout.flush()
+
+    # --- results --------------------------------------------------------------------------------------------------
+
+    def get_results(self, aggregated: bool = True, short: bool = True) -> pd.DataFrame:
+        """Return the results.
+
+        Parameters
+        ----------
+        aggregated : bool
+            Combine repetitions; experiments that did not end well are left out then.
+        short : bool
+            Only means of metrics and main times, parameter settings of an algorithm combined as well.
+
+        Returns
+        -------
+        DataFrame
+            All rows; or means (and, if not `short`, sample standard deviations) and the number of repetitions, with
+            the group's keys as index.
+        """
+        if not aggregated:
+            return self.results
+        good = self.results[[status is Status.OK for status in self.results["status"]]]
+        if len(good) < len(self.results):
+            self.log.warning(
+                "%d of %d experiments did not end well and are left out of the aggregation.",
+                len(self.results) - len(good),
+                len(self.results),
+            )
+        keys = ["algorithm", "collection", "dataset"]
+        if short:
+            wanted = [*self.metric_names, "train_main_time", "execute_main_time"]
+        else:
+            keys.append("hyper_params_id")
+            wanted = [*self.metric_names, *Times.result_keys()]
+        present = [column for column in dict.fromkeys(wanted) if column in good.columns]
+        groups = good.astype(dict.fromkeys(present, "float64")).groupby(keys)
+        parts = [groups[present].mean().add_suffix("_mean")]
+        if not short:
+            parts.append(groups[present].std(ddof=1).add_suffix("_std"))
+        table = pd.concat(parts, axis=1)
+        table["repetitions"] = groups.size()
+        return table
+
+    def save_results(self, results_path: Path | None = None) -> None:
+        """Write `results` as CSV, by default to ``results.csv`` in the results folder."""
+        write_csv(self.results, Path(results_path) if results_path else self.results_path / RESULTS_CSV)
+
+    def _columns(self) -> list[str]:
+        return [*self.RESULT_KEYS, *self.metric_names]
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)  # the type that scripts expect, also under `python -O`
+
+
+def _find(dataset_mgr: Datasets, datasets: Sequence[tuple[str, str]]) -> list[Any]:
+    found, unknown = [], []
+    for dataset_id in datasets:
+        try:
+            found.append(dataset_mgr.get(dataset_id))
+        except KeyError:
+            unknown.append(dataset_id)
+    _require(not unknown, f"Some datasets could not be found in DatasetManager: {unknown}")
+    return found
+
+
+def _check_limits(algorithms: Sequence[Algorithm], limits: ResourceConstraints) -> None:
+    """Refuse limits of memory, CPU and tasks for algorithms outside of containers; times are watched for all."""
+    if _shares(limits) == _shares(ResourceConstraints.default_constraints()):
+        return
+    unfit = [algorithm.name for algorithm in algorithms if not algorithm.main.get_images()]
+    _require(
+        not unfit,
+        f"The algorithms {unfit} won't satisfy the specified resource constraints: only containers can be given a "
+        "part of a host's memory and CPUs.",
+    )
+
+
+def _shares(limits: ResourceConstraints) -> tuple[object, ...]:
+    return limits.tasks_per_host, limits.task_memory_limit, limits.task_cpu_limit
+
+
+def _default_metrics() -> list[Metric]:
+    from timeeval.metrics import DefaultMetrics
+
+    return list(DefaultMetrics.default_list())
+
+
+def _folder(results_path: Path, session: sessions.Session | None) -> tuple[Path, int]:
+    if session is not None:
+        return session.folder(results_path)
+    return sessions.new_folder(results_path.resolve()), 1

@@ -1,0 +1,80 @@
+"""How long the steps of an algorithm took."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from timeeval.data_types import AlgorithmParameter, ExecutionType
+
+if TYPE_CHECKING:
+    from timeeval.algorithm import Algorithm
+
+
+def timer(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:  # noqa: ANN401 - any function
+    """Call a function and return its result and how long it took by the wall clock, in seconds."""
+    start = time.perf_counter()
+    result = fn(*args, **kwargs)
+    return result, time.perf_counter() - start
+
+
+@dataclass
+class Times:
+    """Wall-clock times of one training or execution, in seconds.
+
+    Attributes
+    ----------
+    execution_type : ExecutionType
+        What was timed.
+    main : float
+        The algorithm itself.
+    preprocess, postprocess : float, optional
+        The steps around it; None where there is no such step.
+    """
+
+    execution_type: ExecutionType
+    main: float
+    preprocess: float | None = None
+    postprocess: float | None = None
+
+    @staticmethod
+    def result_keys() -> list[str]:
+        """Return the columns of the results table that hold times."""
+        return [
+            "train_preprocess_time",
+            "train_main_time",
+            "execute_preprocess_time",
+            "execute_main_time",
+            "execute_postprocess_time",
+        ]
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the times by column name; a step that does not exist is NaN."""
+        prefix = self.execution_type.value
+        steps = {"main": self.main, "preprocess": self.preprocess, "postprocess": self.postprocess}
+        return {f"{prefix}_{step}_time": math.nan if took is None else took for step, took in steps.items()}
+
+    @staticmethod
+    def from_execute_algorithm(
+        algorithm: Algorithm, dataset: AlgorithmParameter, args: dict[str, Any]
+    ) -> tuple[AlgorithmParameter, Times]:
+        """Run pre-processing, execution and post-processing; return the scores and the times."""
+        before = after = None
+        if algorithm.preprocess is not None:
+            dataset, before = timer(algorithm.preprocess, dataset, args)
+        scores, main = timer(algorithm.execute, dataset, args)
+        if algorithm.postprocess is not None:
+            scores, after = timer(algorithm.postprocess, scores, args)
+        return scores, Times(ExecutionType.EXECUTE, main, before, after)
+
+    @staticmethod
+    def from_train_algorithm(algorithm: Algorithm, dataset: AlgorithmParameter, args: dict[str, Any]) -> Times:
+        """Run pre-processing and training; return the times."""
+        before = None
+        if algorithm.preprocess is not None:
+            dataset, before = timer(algorithm.preprocess, dataset, args)
+        _, main = timer(algorithm.train, dataset, args)
+        return Times(ExecutionType.TRAIN, main, before)
