@@ -84,7 +84,7 @@ class Wave:
         """
         parcels = self._parcels(differences)
         changed = {name for each in differences.values() for name in each}
-        locks = {str(folder): within(folder) for folder in [self.cluster.state, *(parcel.target for parcel in parcels)]}
+        locks = {str(parcel.target): within(parcel.target) for parcel in parcels}
         for resource in self.resources:
             if resource.name in changed:
                 locks |= {str(folder): beside(folder) for folder in resource.folders(self.cluster)}

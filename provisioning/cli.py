@@ -1,0 +1,183 @@
+"""``timeeval-provision``: make every node of a cluster equal, and prove it. No logic lives here."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from provisioning.errors import ProvisionError
+
+if TYPE_CHECKING:
+    from provisioning.commands import Options
+
+__all__ = ["group", "main"]
+
+INTERRUPTED = 130
+TERMINATED = 143
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class _Lazy(click.Group):
+    """Loads the practice cluster's own commands only when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "sandbox"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "sandbox":
+            from provisioning.sandbox.cli import sandbox
+
+            return sandbox
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Lazy, context_settings=HELP)
+@click.version_option(package_name="timeeval-cluster")
+def group() -> None:
+    """Make every node of a cluster equal in what an evaluation depends on, and prove it.
+
+    Exit codes are a bit field: 0 done, 1 internal error, 2 usage or file error, 4 failed on a node, 8 node unreachable,
+    16 not verified, 32 locked by another; 130 and 143 interrupted (run the command again to go on).
+    """
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that all have."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    options = [
+        click.option("--cluster", type=path, help="Cluster file; by default the nearest cluster.toml."),
+        click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts: names, node[01-04], @group."),
+        click.option("--exclude", multiple=True, metavar="HOSTS", help="Not these hosts."),
+        click.option("--for", "experiment", type=path, metavar="EXPERIMENT", help="Only what this experiment needs."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+        click.option("--json", "as_json", is_flag=True, help='One JSON object per line, each with its "schema".'),
+        click.option("-v", "--verbose", count=True, help="Log what is done; twice: all of it."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _options(values: dict[str, Any]) -> Options:
+    from provisioning.commands import Options
+
+    level = {0: logging.WARNING, 1: logging.INFO}.get(values["verbose"], logging.DEBUG)
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("provisioning").setLevel(level)
+    return Options(
+        values["cluster"], values["limit"], values["exclude"], values["experiment"], dry_run=values["dry_run"]
+    )
+
+
+def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
+    from provisioning.commands import carry_out
+    from provisioning.report import documents, lines
+    from provisioning.view import View
+
+    options = _options(values)
+    with View(live=False if values["as_json"] else None) as view:
+        report, code = carry_out(verb, options, view.event)
+    for line in documents(report, verb) if values["as_json"] else lines(report, dry_run=options.dry_run):
+        click.echo(line)
+    for node in report.nodes:
+        if values["verbose"] and node.error is not None and node.error.details:
+            click.echo(f"{node.node}:\n{node.error.details}", err=True)
+    sys.exit(code)
+
+
+def _verb(name: str, text: str) -> None:
+    @group.command(name, help=text, context_settings=HELP)
+    @_common
+    def command(**values: Any) -> None:  # noqa: ANN401 - click hands over what the options say
+        _carry_out(name, values)
+
+
+_verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.")
+_verb("sync-datasets", "Bring the dataset folders to the same path on every node.")
+_verb("create-envs", "Create the same Python environment at the same prefix on every node.")
+_verb("push-images", "Build the algorithm images here and load them on every node that lacks them.")
+_verb("verify", "Prove that every node is as it must be, down the path that a run takes, and write receipts.")
+_verb("up", "All of it: datasets, environments, images, then verify.")
+
+
+@group.command(context_settings=HELP)
+@_common
+def status(**values: Any) -> None:  # noqa: ANN401 - click hands over what the options say
+    """Show the receipts: what was proven of each node, and when. Asks no node."""
+    from provisioning.status import receipts
+
+    code, answer = receipts(_options(values), as_json=values["as_json"])
+    for line in answer:
+        click.echo(line)
+    sys.exit(code)
+
+
+@group.command(context_settings=HELP)
+@click.argument("hosts", nargs=-1)
+@click.option("--yes", is_flag=True, help="Record every key that is shown, without asking.")
+@_common
+def trust(hosts: tuple[str, ...], *, yes: bool, **values: Any) -> None:  # noqa: ANN401 - as above
+    """Show the fingerprints of the HOSTS' keys and record those that you accept in the cluster's known_hosts."""
+    from provisioning.status import trusted
+
+    def ask(question: str) -> bool:
+        return yes or (not values["dry_run"] and sys.stdin.isatty() and click.confirm(question, err=True))
+
+    options = _options({**values, "limit": (*hosts, *values["limit"])})
+    code, answer = trusted(options, ask, as_json=values["as_json"])
+    for line in answer:
+        click.echo(line)
+    sys.exit(code)
+
+
+@group.command(context_settings=HELP)
+@click.argument("hosts", nargs=-1, required=True)
+@click.option("--name", default="lab", show_default=True, help="Name of the cluster.")
+@click.option("--root", default="/srv/timeeval", show_default=True, help="Folder on the nodes for all we put there.")
+@click.option("--python", default="3.11", show_default=True, help="Minor version of the nodes' environment.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("cluster.toml"), show_default=True, help="File."
+)
+def init(hosts: tuple[str, ...], name: str, root: str, python: str, output: Path) -> None:
+    """Write a commented cluster file for HOSTS: names or ranges such as node[01-16].lab."""
+    from provisioning.init import render
+
+    text = render(hosts, name=name, root=root, python=python)
+    if str(output) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise click.UsageError(f"{output} exists; name another file with -o, or `-o -` to see the text") from None
+    click.echo(f"{output} written; read it, then run `timeeval-provision trust` and `timeeval-provision check`")
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that a person can meet ends in one line and its own exit code."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        code = group.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; run the same command again to go on", err=True)
+        sys.exit(INTERRUPTED)
+    except ProvisionError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.details and logging.getLogger("provisioning").isEnabledFor(logging.INFO):
+            click.echo(error.details, err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,176 @@
+"""What each verb of ``timeeval-provision`` does: which resources it looks at, and what it says afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provisioning.errors import UsageError
+from provisioning.inventory import Cluster, Node, find, load
+from provisioning.resources.base import Needs, Resource
+
+if TYPE_CHECKING:
+    from provisioning.report import Report
+    from provisioning.transfer.base import OnNodeEvent
+
+NOT_VERIFIED = 16
+NEEDS_SECONDS = 300
+
+RESOURCES = {
+    "host": ("provisioning.resources.host", "Host"),
+    "access": ("provisioning.resources.access", "Access"),
+    "environment": ("provisioning.resources.environment", "EnvironmentResource"),
+    "images": ("provisioning.resources.images", "ImagesResource"),
+    "datasets": ("provisioning.resources.datasets", "Datasets"),
+}
+"""Every resource, in the order in which they settle: a new one is a module and a line here."""
+
+VERBS: dict[str, tuple[str, ...]] = {
+    "check": ("host", "access"),
+    "sync-datasets": ("datasets",),
+    "create-envs": ("environment",),
+    "push-images": ("images",),
+    "verify": tuple(RESOURCES),
+    "up": tuple(RESOURCES),
+}
+"""Verb -> the resources it looks at; ``check`` and ``verify`` change none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all verbs understand.
+
+    Attributes
+    ----------
+    cluster : Path or None
+        The cluster file; the nearest ``cluster.toml`` when None.
+    limit, exclude : tuple of str
+        Names, ranges and groups of hosts.
+    experiment : Path or None
+        Look only at what this experiment needs.
+    dry_run : bool
+        Change nothing.
+    """
+
+    cluster: Path | None = None
+    limit: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    experiment: Path | None = None
+    dry_run: bool = False
+
+
+def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
+    """Read the cluster file and choose the nodes.
+
+    Parameters
+    ----------
+    options : Options
+
+    Returns
+    -------
+    tuple of (Cluster, tuple of Node)
+
+    Raises
+    ------
+    UsageError
+        When there is no cluster file, it is wrong, or no host is left.
+    """
+    file = options.cluster or find(Path.cwd())
+    if file is None:
+        raise UsageError(
+            "there is no cluster.toml here or above",
+            remedy="name one with --cluster, or write one with `timeeval-provision init HOST...`",
+        )
+    cluster = load(file)
+    return cluster, cluster.select(options.limit, options.exclude)
+
+
+def needs_of(experiment: Path, cluster: Cluster) -> Needs:
+    """Ask an experiment what it needs, in a process of its own: it is somebody's script.
+
+    Parameters
+    ----------
+    experiment : Path
+    cluster : Cluster
+
+    Returns
+    -------
+    Needs
+
+    Raises
+    ------
+    UsageError
+        When there is no such file, or it ends with an error.
+    """
+    if not experiment.is_file():
+        raise UsageError(f"there is no experiment {experiment}", remedy="name a Python script or an experiment.toml")
+    runner = Path(sys.executable).with_name("timeeval-run")
+    argv = [str(runner), str(experiment), "--needs", "--cluster", str(cluster.file)]
+    try:
+        done = subprocess.run(
+            argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=NEEDS_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(
+            f"{experiment} did not say what it needs within {NEEDS_SECONDS} s",
+            remedy="only what comes before TimeEval(...) should run then; see what takes so long",
+        ) from error
+    if done.returncode != 0:
+        raise UsageError(
+            f"{experiment} cannot say what it needs: timeeval-run --needs ended with status {done.returncode}",
+            remedy="what it said stands above",
+        )
+    return Needs.parse(done.stdout.decode(errors="replace"))
+
+
+def resources(names: Sequence[str], cluster: Cluster, needs: Needs | None) -> list[Resource[Any]]:
+    """Make the resources of these names, without those that neither cluster file nor experiment speak of."""
+    idle = set()
+    if cluster.environment is None:
+        idle.add("environment")
+    if not cluster.images and not (needs is not None and needs.images):
+        idle.add("images")
+    if not cluster.datasets and not (needs is not None and needs.datasets):
+        idle.add("datasets")
+    chosen = [name for name in names if name not in idle]
+    if not chosen:
+        raise UsageError(f"{cluster.file} says nothing about {' and '.join(names)}", remedy="add the table to it")
+    return [getattr(import_module(module), kind)() for module, kind in (RESOURCES[name] for name in chosen)]
+
+
+def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Report, int]:
+    """Do what a verb says.
+
+    Parameters
+    ----------
+    verb : str
+        One of `VERBS`.
+    options : Options
+    on_event : callable
+        Progress of a node.
+
+    Returns
+    -------
+    tuple of (Report, int)
+        What became of each node, and the exit code.
+
+    Raises
+    ------
+    UsageError
+        When the command cannot begin.
+    """
+    from provisioning.plan import Job, run
+    from provisioning.transfer.star import Star
+
+    cluster, nodes = open_cluster(options)
+    needs = None if options.experiment is None else needs_of(options.experiment, cluster)
+    proves = verb in {"check", "verify"}
+    chosen = resources(VERBS[verb], cluster, needs)
+    job = Job(cluster, nodes, chosen, Star(), needs, dry_run=options.dry_run or proves, on_event=on_event)
+    report = run(job)
+    return report, report.exit_code(finding=NOT_VERIFIED if proves else 4)
