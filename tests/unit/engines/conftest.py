@@ -1,0 +1,106 @@
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from timeeval.engines.dask_engine import DaskEngine
+from timeeval.engines.dask_settings import DaskSettings
+from timeeval.engines.launching import Host, LocalLauncher
+from timeeval.run.model import Attempt, HostUp, Interrupted, Reported
+
+HERE = str(Path(__file__).parent)
+
+
+class Run:
+    """An engine over local guards, and what it posted."""
+
+    def __init__(self, state: Path, slots: int = 1, hosts: int = 1, run_id: str = "test", **settings):
+        self.state = state
+        self.events = []
+        self.changed = asyncio.Event()
+        options = {"lease": 20, "start_seconds": 30, "environment": {"PYTHONPATH": HERE}, **settings}
+        self.hosts = [Host(f"host{n}", slots, ("127.0.0.1",), sys.executable, str(state)) for n in range(1, hosts + 1)]
+        self.engine = DaskEngine(
+            self.hosts, LocalLauncher(), run_id, settings=DaskSettings(**options), task="engine_tasks:run"
+        )
+
+    def post(self, event):
+        self.events.append(event)
+        self.changed.set()
+
+    async def __aenter__(self):
+        await self.engine.start(self.post)
+        return self
+
+    async def __aexit__(self, *_):
+        await self.engine.stop()
+
+    async def submit(self, attempt_id: str, job: str, host: str = "host1"):
+        await self.engine.submit(Attempt(attempt_id, "execution", 1, host), job.encode())
+
+    async def wait_for(self, condition, seconds=20.0):
+        """Return the first event for which the condition holds."""
+        async with asyncio.timeout(seconds):
+            while True:
+                for event in self.events:
+                    if condition(event):
+                        return event
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def outcome(self, attempt_id: str):
+        def about(event):
+            return (isinstance(event, Reported) and event.report.attempt == attempt_id) or (
+                isinstance(event, Interrupted) and event.attempt == attempt_id
+            )
+
+        return await self.wait_for(about)
+
+    async def up(self):
+        return await self.wait_for(lambda event: isinstance(event, HostUp))
+
+
+def processes_of(run_id: str) -> list[str]:
+    """Return the processes that carry a run's mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"TIMEEVAL_RUN={run_id}@".encode() in (entry / "environ").read_bytes():
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+    return found
+
+
+async def until(condition, seconds=20.0):
+    """Wait for something that nobody tells of."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - another process makes it true
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def no_leftovers(tmp_path):
+    """Demand that nothing of the run named "test" is left afterwards."""
+    yield
+    assert processes_of("test") == []
+    assert list(tmp_path.glob("runs/*")) == []
+
+
+@pytest.fixture
+def run_program():
+    """Run a script in a Python of its own and kill it at the end."""
+    started = []
+
+    def start(*argv, **options):
+        process = subprocess.Popen([sys.executable, *argv], **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

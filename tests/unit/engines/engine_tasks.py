@@ -1,0 +1,63 @@
+"""Tasks that the engine's tests run on workers: a job is one word and its argument."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from timeeval.engines import worker_main
+
+
+class Trap:
+    """A pickle that leaves a file where it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+def run(job: bytes, attempt: dict) -> str:
+    word, _, argument = job.decode().partition(" ")
+    started = time.time()
+    if word == "sleep":
+        time.sleep(float(argument))
+    elif word == "die":
+        os.kill(os.getpid(), 9)
+    elif word == "raise":
+        raise ValueError(argument)
+    elif word == "flood":
+        sys.stderr.write("x" * 1024 * 1024 * int(argument))
+    elif word == "spawn":  # leaves grandchildren of all kinds, and says where
+        script = "import os, time; os.setsid(); os.fork() and os._exit(0); time.sleep(600)"
+        subprocess.run([sys.executable, "-c", script], check=True)
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        time.sleep(float(argument))
+    elif word == "lie":
+        worker_main.execute.__code__ = _lie.__code__
+        worker_main.__dict__.update(Trap=Trap, target=argument)
+    elif word == "garbage":
+        return "no report"
+    return json.dumps(
+        {
+            "attempt": attempt["id"],
+            "outcome": "ok",
+            "host": "elsewhere",
+            "started": started,
+            "ended": time.time(),
+            "error": "",
+            "traceback": "",
+            "hyper_params": None,
+            "values": {"pid": os.getpid()},
+            "cpu_seconds": None,
+            "peak_memory": None,
+        }
+    )
+
+
+def _lie(task, job, attempt):
+    if globals()["target"] == "raise":
+        raise ValueError(globals()["Trap"]("/nowhere/trap"))
+    return globals()["Trap"](globals()["target"])

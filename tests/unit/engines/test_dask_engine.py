@@ -1,0 +1,280 @@
+"""The engine with a real Dask on this machine: start, work, faults, security, end."""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import HERE, Run, processes_of, until
+
+from timeeval.engines.dask_engine import DaskEngine
+from timeeval.engines.launching import Host, LocalLauncher
+from timeeval.engines.security import Authority
+from timeeval.errors import EngineError
+from timeeval.run.model import HostLost, HostUp, Interrupted, Reported
+
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
+
+def test_attempts_run_on_all_slots_and_come_back_as_reports(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, slots=2) as run:
+            for number in range(6):
+                await run.submit(f"a{number}", "sleep 0.05")
+            return run.events, [await run.outcome(f"a{number}") for number in range(6)]
+
+    events, outcomes = asyncio.run(scenario())
+
+    assert events[0] == HostUp("host1", 2)
+    assert all(isinstance(outcome, Reported) for outcome in outcomes)
+    assert len({outcome.report.values["pid"] for outcome in outcomes}) == 2
+
+
+def test_what_is_no_report_is_an_interruption_and_never_loaded(tmp_path):
+    trap = tmp_path / "trap"
+
+    async def scenario():
+        async with Run(tmp_path) as run:
+            await run.submit("raise", "raise boom")
+            await run.submit("garbage", "garbage")
+            await run.submit("lie", f"lie {trap}")  # from now on this worker answers with a pickle that bites
+            await run.submit("bitten", "sleep 0")
+            await run.submit("after", "flood 5")
+            names = ("raise", "garbage", "bitten", "after")
+            return {name: await run.outcome(name) for name in names}
+
+    outcomes = asyncio.run(scenario())
+
+    assert "exception instead of a report" in outcomes["raise"].reason
+    assert "is no report" in outcomes["garbage"].reason
+    assert "posix.mkdir" in outcomes["bitten"].reason
+    assert not trap.exists()
+    assert isinstance(outcomes["after"], Reported)
+
+
+def test_a_killed_worker_interrupts_its_attempt_and_comes_back(tmp_path):
+    async def scenario():
+        async with Run(tmp_path) as run:
+            await run.submit("die", "die")
+            await run.submit("next", "sleep 0")
+            return await run.outcome("die"), await run.outcome("next"), run.events
+
+    died, following, events = asyncio.run(scenario())
+
+    assert isinstance(died, Interrupted)
+    assert not died.cancelled
+    assert isinstance(following, Reported)
+    assert not any(isinstance(event, HostLost) for event in events)
+
+
+def test_cancel_ends_the_attempt_with_all_it_started(tmp_path):
+    async def scenario():
+        async with Run(tmp_path) as run:
+            await run.submit("long", "spawn 600")
+            await run.submit("waiting", "sleep 600")
+            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
+            await run.engine.cancel("waiting")
+            await run.engine.cancel("long")
+            left = [line for line in processes_of("test") if "sleep" in line]
+            await run.submit("next", "sleep 0")
+            return left, await run.outcome("long"), await run.outcome("waiting"), await run.outcome("next")
+
+    left, long, waiting, following = asyncio.run(scenario())
+
+    assert left == []
+    assert long == Interrupted("long", "cancelled", cancelled=True)
+    assert waiting == Interrupted("waiting", "cancelled", cancelled=True)
+    assert isinstance(following, Reported)
+
+
+def test_stop_leaves_nothing_of_a_running_attempt(tmp_path):
+    async def scenario():
+        async with Run(tmp_path) as run:
+            await run.submit("long", "spawn 600")
+            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
+        await run.engine.stop()
+
+    asyncio.run(scenario())  # the fixture looks for leftovers
+
+
+def _pids(run_id, role, tmp_path):
+    table = {}
+    for log in tmp_path.glob(f"runs/{run_id}@*/{role}.log"):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if (entry / "fd" / "2").readlink() == log:
+                        table[int(entry.name)] = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+    return [pid for pid, line in table.items() if b"worker_main" in line]
+
+
+def test_a_dead_scheduler_is_started_anew_and_nobody_is_blamed(tmp_path):
+    async def scenario():
+        async with Run(tmp_path) as run:
+            await run.submit("cut", "sleep 600")
+            await asyncio.sleep(0.3)
+            for pid in _pids("test", "scheduler", tmp_path):
+                os.kill(pid, signal.SIGKILL)
+            cut = await run.outcome("cut")
+            await run.submit("next", "sleep 0")
+            return cut, await run.outcome("next"), run.events
+
+    cut, following, events = asyncio.run(scenario())
+
+    assert cut.cancelled
+    assert isinstance(following, Reported)
+    assert not any(isinstance(event, HostLost) for event in events)
+
+
+def test_dead_nannies_lose_the_host_in_bounded_time(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, hosts=2) as run:
+            for pid in _pids("test", "workers", tmp_path)[:1]:
+                os.kill(pid, signal.SIGKILL)
+            lost = await run.wait_for(lambda event: isinstance(event, HostLost))
+            other = "host2" if lost.host == "host1" else "host1"
+            await run.submit("elsewhere", "sleep 0", host=other)
+            await run.submit("there", "sleep 0", host=lost.host)
+            return lost, await run.outcome("elsewhere"), await run.outcome("there")
+
+    lost, elsewhere, there = asyncio.run(scenario())
+
+    assert "ended with status -9" in lost.reason
+    assert isinstance(elsewhere, Reported)
+    assert isinstance(there, Interrupted)
+
+
+def _visible_texts():
+    texts = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                texts += [(entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()]
+            except OSError:
+                continue
+    return texts
+
+
+def test_no_key_is_in_arguments_or_environment_and_logs_are_private(tmp_path):
+    def look():
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(b"PRIVATE KEY" in text or b"BEGIN CERT" in text for text in _visible_texts())
+        assert not any(b"PRIVATE KEY" in path.read_bytes() for path in files)
+        [folder] = tmp_path.glob("runs/*")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in folder.glob("*.log")} == {0o600}
+
+    async def scenario():
+        async with Run(tmp_path):
+            await asyncio.to_thread(look)
+
+    asyncio.run(scenario())
+
+
+def _listening(run_id):
+    """Return (port, address) of all listening sockets of a run's processes."""
+    sockets = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"TIMEEVAL_RUN={run_id}".encode() in (entry / "environ").read_bytes():
+                    sockets |= {str(fd.readlink()) for fd in (entry / "fd").iterdir()}
+            except OSError:
+                continue
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                address, port = fields[1].split(":")
+                found.add((int(port, 16), address))
+    return found
+
+
+def test_a_stranger_is_refused_at_every_port(tmp_path):
+    stranger = Authority.make("other").issue("client")
+    pem = tmp_path / "stranger.pem"
+    pem.write_text(stranger.certificate + stranger.key)
+
+    def speaks(port, *, certificate):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if certificate:
+            context.load_cert_chain(pem)
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as raw, context.wrap_socket(raw) as tls:
+                return bool(tls.recv(1))  # TLS 1.3 tells a client of its refusal with the first byte read
+        except OSError:
+            return False
+
+    async def scenario():
+        async with Run(tmp_path):
+            ports = await asyncio.to_thread(_listening, "test")
+            assert {address for _, address in ports} == {"0100007F"}  # 127.0.0.1 and nothing else
+            assert len(ports) >= 3  # scheduler, nanny, worker, and their health pages
+            for port, _ in ports:
+                assert not await asyncio.to_thread(speaks, port, certificate=False)
+                assert not await asyncio.to_thread(speaks, port, certificate=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path):
+    good = Host("good", 1, ("127.0.0.1",), sys.executable, str(tmp_path))
+    broken = Host("broken", 1, ("127.0.0.1",), "/nowhere/bin/python", str(tmp_path))
+    foreign = Host("foreign", 1, ("192.0.2.1",), sys.executable, str(tmp_path))
+    events = []
+
+    async def scenario():
+        engine = DaskEngine([broken, good, foreign], LocalLauncher(), "test")
+        try:
+            await engine.start(events.append)
+        finally:
+            await engine.stop()
+        return engine.failures
+
+    failures = asyncio.run(scenario())
+
+    assert events == [HostUp("good", 1)]
+    assert "broken: " in failures["broken"]
+    assert "/nowhere/bin/python: No such file" in failures["broken"]
+    assert "create-envs" in failures["broken"]
+    assert "192.0.2.1" in failures["foreign"]
+    assert 'address = "…"' in failures["foreign"]
+
+
+def test_too_few_hosts_are_an_error_that_says_why(tmp_path):
+    broken = Host("broken", 1, ("127.0.0.1",), "/nowhere/bin/python", str(tmp_path))
+
+    async def scenario():
+        await DaskEngine([broken], LocalLauncher(), "test").start(lambda _event: None)
+
+    with pytest.raises(EngineError, match="No such file"):
+        asyncio.run(scenario())
+
+
+def test_a_killed_driver_leaves_nothing(tmp_path, run_program):
+    script = f"""
+import asyncio, sys
+sys.path.insert(0, {HERE!r})
+from pathlib import Path
+from conftest import Run
+async def main():
+    async with Run(Path({str(tmp_path)!r})) as run:
+        await run.submit("long", "spawn 600")
+        print("up", flush=True)
+        await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+    driver = run_program("-c", script, stdout=-1)
+    assert driver.stdout.readline() == b"up\n"
+    driver.kill()
+    driver.stdout.close()
+    asyncio.run(until(lambda: not processes_of("test") and not list(tmp_path.glob("runs/*"))))

@@ -1,0 +1,156 @@
+"""What Dask is told in each of its processes, and what a user's `RemoteConfiguration` may say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from timeeval.engines.security import Credentials
+
+HEALTH_ONLY = ["distributed.http.health"]
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DaskSettings:
+    """How the engine starts and holds its processes.
+
+    Attributes
+    ----------
+    lease : float
+        A node whose driver is silent for so many seconds ends the run's work there.
+    beat, grace, start_seconds : float
+        Seconds between two signs of life; that children get to end by themselves; that a host gets to come up.
+    back_seconds : float
+        Seconds that a lost worker gets to come back before its host counts as lost.
+    scheduler_port : int
+        0 for any free one.
+    worker_ports : str
+        "0" for any free one, or a range "30000:30100"; two for each slot.
+    scheduler_options, worker_options : Mapping[str, object]
+        Further keywords of `distributed.Scheduler` and `distributed.Nanny`.
+    environment : Mapping[str, str]
+        Environment of all processes, by name; thread counts are 1 unless said otherwise.
+    log_file : str
+        Absolute path of Dask's log on the nodes ("" for none), the node's name is put before the suffix.
+    file_level, console_level : str
+        What goes to the log file and to the run folder's log.
+    """
+
+    lease: float = 300.0
+    beat: float = 2.0
+    grace: float = 3.0
+    start_seconds: float = 60.0
+    back_seconds: float = 30.0
+    scheduler_port: int = 0
+    worker_ports: str = "0"
+    scheduler_options: Mapping[str, object] = field(default_factory=dict)
+    worker_options: Mapping[str, object] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log_file: str = ""
+    file_level: str = "INFO"
+    console_level: str = "INFO"
+
+    def all_environment(self) -> dict[str, str]:
+        """Return the environment of the processes: one thread each unless the user says more."""
+        return {**dict.fromkeys(THREAD_VARIABLES, "1"), **self.environment}
+
+    def logging_config(self, node: str) -> dict[str, Any]:
+        """Return the `logging.config.dictConfig` document of the processes on a node."""
+        handlers: dict[str, Any] = {
+            "stderr": {"class": "logging.StreamHandler", "level": self.console_level.upper(), "formatter": "verbose"}
+        }
+        if self.log_file:
+            stem, dot, suffix = self.log_file.rpartition(".")
+            name = f"{stem}-{node}.{suffix}" if dot and "/" not in suffix else f"{self.log_file}-{node}"
+            handlers["file"] = {
+                "class": "logging.FileHandler",
+                "filename": name,
+                "level": self.file_level.upper(),
+                "formatter": "verbose",
+                "encoding": "utf-8",
+                "delay": True,
+            }
+        return {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"verbose": {"format": "%(asctime)s - %(process)d - %(name)s - %(levelname)s - %(message)s"}},
+            "handlers": handlers,
+            "root": {"level": "DEBUG", "handlers": list(handlers)},
+        }
+
+
+def dask_config(credentials: Credentials, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the Dask configuration of one role.
+
+    Nothing is tried twice, moved or held back by Dask: whether and where to try again is the journal's decision.
+    """
+    return {
+        "distributed": {
+            "comm": {
+                "require-encryption": True,
+                "default-scheme": "tls",
+                "tls": credentials.dask_config(),
+                "timeouts": {"connect": "10s", "tcp": "15s"},
+                "retry": {"count": 0},
+            },
+            "scheduler": {
+                "allowed-failures": 0,
+                "no-workers-timeout": "20s",
+                # A worker whose event loop is starved on a full node must not count as dead too soon.
+                "worker-ttl": "60s",
+                "work-stealing": False,
+                "worker-saturation": 1.0,
+                "idle-timeout": None,
+                "http": {"routes": HEALTH_ONLY},
+            },
+            "worker": {
+                "http": {"routes": HEALTH_ONLY},
+                "profile": {"enabled": False},
+                "memory": {"target": False, "spill": False, "pause": False, "terminate": False},
+            },
+            "nanny": {"pre-spawn-environ": {**environment}, "environ": {}},
+            "admin": {"system-monitor": {"gil": {"enabled": False}, "disk": False}},
+        }
+    }
+
+
+def scheduler_options(settings: DaskSettings, address: str) -> dict[str, Any]:
+    """Return the keywords of the scheduler: bound to the cluster's address, its web server to the loopback."""
+    return {
+        "dashboard_address": "127.0.0.1:0",
+        "dashboard": False,
+        **settings.scheduler_options,
+        "host": _host(address),
+        "port": settings.scheduler_port,
+        "protocol": "tls",
+    }
+
+
+def worker_options(settings: DaskSettings, address: str) -> dict[str, Any]:
+    """Return the keywords of a nanny."""
+    return {
+        "nthreads": 1,
+        "memory_limit": 0,
+        "death_timeout": settings.start_seconds,
+        "dashboard_address": "127.0.0.1:0",
+        "dashboard": False,
+        **settings.worker_options,
+        "host": _host(address),
+        "port": settings.worker_ports,
+        "worker_port": settings.worker_ports,
+        "protocol": "tls",
+    }
+
+
+def _host(address: str) -> str:
+    return f"tls://[{address}]" if ":" in address else f"tls://{address}"

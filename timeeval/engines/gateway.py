@@ -1,0 +1,125 @@
+"""The Dask client of a run: a process beside the scheduler that speaks Dask on one side and JSON with the driver.
+
+So the driver needs no way to the scheduler but its SSH connection, and it never reads a byte that a worker pickled.
+Even here no pickle may name anything: an audit hook refuses every class or function that an unpickler looks up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, execute, incoming, versions
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+HARMLESS = frozenset(
+    {("builtins", "bytes"), ("builtins", "bytearray"), ("builtins", "memoryview"), ("builtins", "str")}
+)
+CAUSES = {
+    b"KilledWorker": "the Dask worker ended while the attempt was on it",
+    b"NoValidWorkerError": "the Dask worker was gone before the attempt reached it",
+    b"NoWorkerError": "no Dask worker was left",
+}
+
+
+class RefusedPickleError(TypeError):
+    """A pickle wanted more than plain data; a TypeError, as Dask expects of what cannot be read."""
+
+
+def refuse_pickles() -> None:
+    """From now on, let no unpickler of this process look up anything but the containers of plain bytes.
+
+    Such a hook cannot be taken away again, which is why this is a process of its own.
+    """
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "pickle.find_class" and tuple(args[:2]) not in HARMLESS:
+            raise RefusedPickleError(f"a pickle that names {args[0]}.{args[1]} came in; it was not loaded")
+
+    sys.addaudithook(hook)
+
+
+class Gateway:
+    """Carries attempts to the workers they are pinned to and their reports back."""
+
+    def __init__(self, client: Client, voice: Voice) -> None:
+        self._client = client
+        self._voice = voice
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduler_lost = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Obey the driver until stdin ends; raises ConnectionError when the scheduler is lost."""
+        obeying = asyncio.create_task(self._obey())
+        losing = asyncio.create_task(self._scheduler_lost.wait())
+        await asyncio.wait({obeying, losing}, return_when=asyncio.FIRST_COMPLETED)
+        if self._scheduler_lost.is_set():
+            raise ConnectionError("the Dask client lost its scheduler")
+        await obeying
+
+    async def _obey(self) -> None:
+        async for message in incoming():
+            task = asyncio.create_task(self._carry(**message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, attempt: str, task: str, job: str, details: str, worker: str) -> None:
+        future: Future | None = None
+        try:
+            future = self._client.submit(
+                execute,
+                task,
+                base64.b64decode(job),
+                details,
+                key=attempt,
+                workers=[worker],
+                allow_other_workers=False,
+                retries=0,
+                pure=False,
+            )
+            text = await future.result()
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see below
+            # The task function turns all that an experiment does into a report: what is raised is the machinery's.
+            if "scheduler-connection-lost" in str(error):
+                self._scheduler_lost.set()  # nothing is known of any attempt; this process ends and Dask is made anew
+                return
+            self._voice.say(event="interrupted", attempt=attempt, reason=_reason(error))
+        else:
+            if type(text) is str:
+                self._voice.say(event="report", attempt=attempt, text=text)
+            else:
+                self._voice.say(event="interrupted", attempt=attempt, reason="the worker's answer is no report")
+        finally:
+            if future is not None:
+                future.release()
+
+
+def _reason(error: BaseException) -> str:
+    raw = error.args[0] if error.args else b""
+    if isinstance(raw, bytes):  # the exception's pickle, unread
+        for name, text in CAUSES.items():
+            if name in raw:
+                return text
+        return "the worker answered with an exception instead of a report"
+    return f"{type(error).__name__}: {error}"
+
+
+async def run_client(spec: Mapping[str, Any], voice: Voice) -> None:
+    """Serve until stdin ends."""
+    from distributed import Client
+
+    refuse_pickles()
+    client = Client(spec["scheduler"], asynchronous=True, set_as_default=False, timeout=spec["start_seconds"])
+    await asyncio.wait_for(client, spec["start_seconds"])
+    voice.say(event="up", versions=versions())
+    try:
+        await Gateway(client, voice).serve()
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(client.close(), CLOSE_SECONDS)
