@@ -71,14 +71,17 @@ class Conversation:
 
     def _begin(self, args: Mapping[str, Any]) -> None:
         modules = collect(self.program)
-        self._write(frames.FIRST_LINE)
+        # Who does not listen may yet have said why: the reader meets the end of the line as well, and what came before.
+        with contextlib.suppress(OSError):
+            self._wire.write(frames.FIRST_LINE)
         while self._decoder.word is None:
             self._read(time.monotonic() + self._timeout)
         if self._decoder.noise:
             log.debug("%s: before the program: %r", self.host, self._decoder.noise[-2000:])
         if self._decoder.word != "ready":
             raise no_python(self.host)
-        self._write(frames.opening(self.program, args, modules))
+        with contextlib.suppress(OSError):
+            self._wire.write(frames.opening(self.program, args, modules))
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send the program a message; may be called from any thread."""
@@ -133,7 +136,11 @@ class Conversation:
             raise silent(self.host, self.program, self._timeout) from error
         if not piece:
             self._lost()
-        self._decoder.feed(piece)
+        try:
+            self._decoder.feed(piece)
+        except ValueError as error:
+            self.close()
+            raise NodeError(str(error), host=self.host, remedy="look at its login shell's start-up files") from error
 
     def _write(self, piece: bytes) -> None:
         try:

@@ -132,12 +132,15 @@ class Process:
         modules = collect(self.program)
         try:
             async with asyncio.timeout(START_SECONDS):
-                await self._line.write(frames.FIRST_LINE)
+                # Who does not listen may yet have said why: the reader meets the end of the line as well.
+                with contextlib.suppress(OSError):
+                    await self._line.write(frames.FIRST_LINE)
                 while self._decoder.word is None:
                     await self._read()
                 if self._decoder.word != "ready":
                     raise no_python(self.host)
-                await self._line.write(frames.opening(self.program, args, modules))
+                with contextlib.suppress(OSError):
+                    await self._line.write(frames.opening(self.program, args, modules))
         except TimeoutError as error:
             raise silent(self.host, frames.SHELL, START_SECONDS) from error
 

@@ -117,6 +117,8 @@ def main(argv: list[str]) -> int:
         Path(f"{file}.error").write_text(json.dumps(report), encoding="utf-8")
         return 255
     noise.forward()
+    for ours in (0, 1):
+        os.set_blocking(ours, True)  # rsync hands its sockets over as it uses them itself
     threading.Thread(target=_carry, args=(0, process.stdin), daemon=True).start()
     out = process.stdout.fileno()
     while first or (first := os.read(out, PIECE)):
@@ -157,12 +159,12 @@ class _Noise:
 def _begin(to: IO[bytes], back: IO[bytes], host: str, arguments: list[str]) -> bytes:
     """Bring rsync to run on the node; returns what it has said so far."""
     decoder = frames.Decoder()
-    _send(to, frames.FIRST_LINE, decoder)
+    _send(to, frames.FIRST_LINE)
     while decoder.word is None:
         _receive(back, decoder)
     if decoder.word != "ready":
         raise no_python(host)
-    _send(to, frames.opening(PROGRAM, {"arguments": arguments}, collect(PROGRAM)), decoder)
+    _send(to, frames.opening(PROGRAM, {"arguments": arguments}, collect(PROGRAM)))
     while (message := decoder.message()) is None:
         _receive(back, decoder)
     if "error" in message:
@@ -170,19 +172,21 @@ def _begin(to: IO[bytes], back: IO[bytes], host: str, arguments: list[str]) -> b
     return decoder.rest()
 
 
-def _send(to: IO[bytes], data: bytes, decoder: frames.Decoder) -> None:
-    try:
+def _send(to: IO[bytes], data: bytes) -> None:
+    # Who does not listen may yet have said why: the reader meets the end of the line as well, and what came before.
+    with contextlib.suppress(OSError):
         to.write(data)
         to.flush()
-    except OSError as error:
-        raise _EndedError(decoder.noise) from error
 
 
 def _receive(back: IO[bytes], decoder: frames.Decoder) -> None:
     piece = os.read(back.fileno(), PIECE)
     if not piece:
         raise _EndedError(decoder.noise)
-    decoder.feed(piece)
+    try:
+        decoder.feed(piece)
+    except ValueError as error:
+        raise _EndedError(decoder.noise[-1000:]) from error
 
 
 def _explain(error: Exception, status: int, said: str, host: str, endpoint: Endpoint | None) -> ProvisionError:

@@ -148,7 +148,7 @@ def resolve(cluster: Cluster, node: Node) -> Endpoint:
         if file != "none"
     ]
     command = _value(answer, "proxycommand")
-    agent = _value(answer, "identityagent") or "SSH_AUTH_SOCK"
+    agent = answer.get("identityagent", ["SSH_AUTH_SOCK"])[0]
     return Endpoint(
         node=node,
         hostname=hostname,
@@ -159,11 +159,19 @@ def resolve(cluster: Cluster, node: Node) -> Endpoint:
         host_key_alias=_value(answer, "hostkeyalias"),
         proxy_jump=_value(answer, "proxyjump"),
         proxy_command=None if command is None else _expand(command, tokens),
-        agent=os.environ.get("SSH_AUTH_SOCK") if agent == "SSH_AUTH_SOCK" else str(Path(agent).expanduser()),
+        agent=_agent_socket(agent),
         identities_only=node.key is not None or _value(answer, "identitiesonly") == "yes",
         ssh_config=cluster.ssh_config,
         connect_timeout=cluster.limits.connect_timeout,
     )
+
+
+def _agent_socket(setting: str) -> str | None:
+    if setting == "none":
+        return None
+    if setting.startswith("$"):
+        return os.environ.get(setting[1:])
+    return os.environ.get(setting) if setting == "SSH_AUTH_SOCK" else str(Path(setting).expanduser())
 
 
 @functools.lru_cache(maxsize=4096)

@@ -97,9 +97,12 @@ class LocalWire:
 
     def read(self, timeout: float) -> bytes:
         """Wait for bytes; none at the end. Raises TimeoutError."""
-        if not select.select([self._out], [], [], timeout)[0]:
-            raise TimeoutError
-        return self._out.read(PIECE)
+        try:
+            if not select.select([self._out], [], [], timeout)[0]:
+                raise TimeoutError
+            return self._out.read(PIECE)
+        except ValueError:  # another thread has closed the line
+            return b""
 
     def write(self, data: bytes) -> None:
         """Write all bytes. Raises OSError at the end."""

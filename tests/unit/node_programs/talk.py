@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any, Dict
+from pathlib import Path
+from typing import Any
 
 from node_programs import helper
 
 
-def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
+def main(args: dict[str, Any], channel: Any) -> dict[str, Any]:  # noqa: C901 - a list of small deeds
     action = args["action"]
     if action == "echo":
         print("printed, never framed")
@@ -22,7 +23,7 @@ def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
         return {"said": helper.shout(args["text"]), "stdin": sys.stdin.read()}
     if action == "environment":
         mask = os.umask(0)
-        return {"environ": dict(os.environ), "umask": mask, "cmdline": _cmdline(), "cwd": os.getcwd()}
+        return {"environ": dict(os.environ), "umask": mask, "cmdline": _cmdline(), "cwd": str(Path.cwd())}
     if action == "digest":
         digest = hashlib.sha256()
         for piece in channel.data():
@@ -49,5 +50,4 @@ def main(args: Dict[str, Any], channel: Any) -> Dict[str, Any]:
 
 
 def _cmdline() -> str:
-    with open("/proc/self/cmdline", "rb") as file:  # noqa: PTH123
-        return file.read().replace(b"\0", b" ").decode()
+    return Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode()

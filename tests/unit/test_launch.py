@@ -1,0 +1,272 @@
+import asyncio
+import dataclasses
+import hashlib
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from provisioning import frames
+from provisioning.errors import NodeError, UnreachableError
+from provisioning.inventory import Cluster, Limits, Node
+from provisioning.launch import Conversation, Session, open_session, start
+from provisioning.sources import collect
+from provisioning.wires import LocalWire
+
+NODE = Node("local", is_driver=True)
+TALK = "node_programs.talk"
+BANNER = "echo welcome; printf 'no newline at the end'; "
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(NODE, timeout=20)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(
+        name="test",
+        file=tmp_path / "cluster.toml",
+        nodes=(NODE,),
+        driver=NODE,
+        scheduler=NODE,
+        results=PurePosixPath("/srv/results"),
+        state=PurePosixPath("/srv/state"),
+        known_hosts=tmp_path / "known_hosts",
+        limits=Limits(command_timeout=20),
+    )
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (a zombie has)."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_program_tells_events_and_returns_a_result(session: Session) -> None:
+    events: list[dict[str, Any]] = []
+    result = session.call(TALK, {"action": "echo", "events": 3, "text": "grüße"}, on_event=events.append)
+    assert result == {"said": "GRÜSSE!", "stdin": ""}
+    assert events == [{"number": 0}, {"number": 1}, {"number": 2}]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/bin/sh"],
+        ["dash"],
+        ["bash"],
+        ["bash", "--posix"],
+        ["sh", "-c", BANNER + "exec /bin/sh"],
+        ["bash", "-c", BANNER + "echo to stderr >&2; /bin/sh"],
+        ["sh", "-c", "head -c 100000 /dev/zero; exec /bin/sh"],
+        ["env", "-i", "/bin/sh"],
+        ["env", "PYTHONPATH=/nowhere", "PYTHONHOME=/nowhere", "LC_ALL=tlh", "DOCKER_HOST=tcp://elsewhere", "/bin/sh"],
+    ],
+)
+def test_whatever_the_login_shell_does_before(command: list[str]) -> None:
+    assert shutil.which(command[0]), f"{command[0]} must be installed to test it"
+    with Conversation(LocalWire(command), "n", TALK, {"action": "echo", "events": 1, "text": "a"}, 20) as talk:
+        assert talk.receive() == {"number": 0}
+        assert talk.receive() is None
+        assert talk.result == {"said": "A!", "stdin": ""}
+
+
+def test_the_program_finds_itself_in_a_known_environment() -> None:
+    command = ["env", "DOCKER_HOST=tcp://x", "PYTHONPATH=/x", "PATH=/mine", "/bin/sh", "-c", "umask 077; exec /bin/sh"]
+    with Conversation(LocalWire(command), "n", TALK, {"action": "environment", "secret": "hunter2"}, 20) as talk:
+        assert talk.receive() is None
+        assert talk.result is not None
+        told = talk.result
+    assert told["umask"] == 0o022
+    assert told["cwd"] == "/"
+    assert told["environ"]["PATH"].startswith("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/mine")
+    assert told["environ"]["LC_ALL"] == "C.UTF-8"
+    assert {"DOCKER_HOST", "PYTHONPATH"} & told["environ"].keys() == set()
+    assert "hunter2" not in told["cmdline"] + str(told["environ"])
+
+
+def test_data_and_events_flow_at_the_same_time(session: Session) -> None:
+    # More of both than any pipe holds: who waits for the other would hang.
+    content = os.urandom(1 << 20) * 8
+    told = session.call(TALK, {"action": "digest"}, data=io.BytesIO(content))
+    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    pieces = (content[start : start + 7] for start in range(0, 700, 7))
+    assert session.call(TALK, {"action": "digest"}, data=pieces)["sha256"] == hashlib.sha256(content[:700]).hexdigest()
+
+
+def test_a_source_of_data_that_fails_is_the_error(session: Session) -> None:
+    def source() -> Iterator[bytes]:
+        yield b"first"
+        raise FileNotFoundError("the layer is gone")
+
+    with pytest.raises(FileNotFoundError, match="the layer is gone"):
+        session.call(TALK, {"action": "digest"}, data=source())
+
+
+def test_what_a_program_raises(session: Session) -> None:
+    with pytest.raises(NodeError, match="talk failed: KeyError: 'gone'") as caught:
+        session.call(TALK, {"action": "raise"})
+    assert (caught.value.host, caught.value.kind) == ("local", "KeyError")
+    assert caught.value.details is not None
+    assert 'raise KeyError("gone")' in caught.value.details
+
+
+def test_what_a_program_knows_a_remedy_for(session: Session) -> None:
+    with pytest.raises(NodeError) as caught:
+        session.call(TALK, {"action": "refuse"})
+    assert str(caught.value) == "local: the disk is full; delete something"
+    assert caught.value.kind == "RefusedError"
+
+
+def test_a_program_that_dies_leaves_its_last_words(session: Session) -> None:
+    with pytest.raises(NodeError, match="ended with status 3: last words"):
+        session.call(TALK, {"action": "die"})
+
+
+def test_a_silent_program_is_ended_with_its_children(session: Session) -> None:
+    seen: list[dict[str, int]] = []
+    with pytest.raises(NodeError, match="said nothing for 1 s"):
+        session.call(TALK, {"action": "sleep"}, on_event=seen.append, timeout=1)
+    assert gone(seen[0]["pid"])
+    assert gone(seen[0]["child"])
+
+
+def test_a_closed_line_ends_the_program_with_its_children(session: Session) -> None:
+    with session.open(TALK, {"action": "sleep"}) as talk:
+        told = talk.receive()
+    assert told is not None
+    assert gone(told["pid"])
+    assert gone(told["child"])
+
+
+def test_question_and_answer(session: Session) -> None:
+    with session.open(TALK, {"action": "chat"}) as talk:
+        talk.send({"a": 1})
+        assert talk.receive() == {"heard": {"a": 1}}
+        talk.send({"last": True})
+        assert talk.receive() == {"heard": {"last": True}}
+        assert talk.receive() is None
+        assert talk.result == {"bye": True}
+
+
+def test_a_node_without_python(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
+    monkeypatch.setattr(frames, "FIRST_LINE", frames.FIRST_LINE.replace(b"python3", b"no-such-python3"))
+    with pytest.raises(NodeError, match=r"no Python 3\.8 or later") as caught:
+        session.call(TALK, {"action": "chat"})
+    assert caught.value.remedy == "install python3 there"
+
+
+def test_a_shell_that_refuses() -> None:
+    with pytest.raises(NodeError, match="its login shell ended with status 1: This account is not available"):
+        Conversation(LocalWire(["sh", "-c", "echo This account is not available; exit 1"]), "n", TALK, {}, 20)
+
+
+def test_a_shell_that_prints_without_end() -> None:
+    with pytest.raises(NodeError, match="prints without end"):
+        Conversation(LocalWire(["sh", "-c", "yes | head -c 2000000"]), "n", TALK, {}, 20)
+
+
+def test_only_a_constant_stands_on_a_command_line() -> None:
+    assert frames.SHELL == "/bin/sh"
+    assert frames.FIRST_LINE.count(b"{") == frames.FIRST_LINE.count(b"${PATH:+:$PATH}")
+
+
+def test_the_decoder_takes_bytes_as_they_come() -> None:
+    stream = b"banner\0" + frames.MARKER + b"ready\n" + frames.control({"a": 1}) + frames.control({"b": "x" * 300})
+    decoder = frames.Decoder()
+    messages = []
+    for byte in stream:
+        decoder.feed(bytes([byte]))
+        if (message := decoder.message()) is not None:
+            messages.append(message)
+    assert decoder.noise == b"banner\0"
+    assert decoder.word == "ready"
+    assert messages == [{"a": 1}, {"b": "x" * 300}]
+
+
+@pytest.mark.parametrize("garbage", [b"oops, a print\n", b"\xff\xff\xff\xffJ", b"\0\0\0\2J[]"])
+def test_what_is_no_frame_is_refused(garbage: bytes) -> None:
+    decoder = frames.Decoder()
+    decoder.feed(frames.MARKER + b"ready\n" + garbage)
+    with pytest.raises(ValueError, match="no message"):
+        decoder.message()
+
+
+def test_sources_are_the_closure_of_imports() -> None:
+    assert set(collect(TALK)) == {TALK, "node_programs.helper"}
+    assert set(collect("provisioning.node.run_rsync")) == {"provisioning.node.run_rsync"}
+
+
+def test_a_program_that_needs_other_packages_is_refused_on_the_driver() -> None:
+    with pytest.raises(ValueError, match="imports pytest, which no node has"):
+        collect("test_launch")
+    with pytest.raises(ValueError, match="no module"):
+        collect("node_programs.missing")
+
+
+def test_a_session_with_the_drivers_own_node_needs_no_connection(cluster: Cluster) -> None:
+    with open_session(cluster, NODE) as session:
+        assert session.call(TALK, {"action": "nothing"}) == {}
+
+
+def test_long_lived_programs(cluster: Cluster) -> None:
+    async def run() -> None:
+        process = await start(cluster, NODE, TALK, {"action": "chat"})
+        await process.send({"a": 1})
+        assert await process.receive() == {"heard": {"a": 1}}
+        await process.send({"last": True})
+        assert await process.receive() == {"heard": {"last": True}}
+        assert await process.receive() is None
+        assert process.result == {"bye": True}
+        assert await process.wait() == 0
+        await process.close()
+
+    asyncio.run(run())
+
+
+def test_long_lived_programs_that_fail(cluster: Cluster) -> None:
+    async def run(action: str, error: type[Exception], message: str) -> None:
+        process = await start(cluster, NODE, TALK, {"action": action})
+        with pytest.raises(error, match=message):
+            await process.receive()
+        await process.close()
+
+    asyncio.run(run("raise", NodeError, "KeyError: 'gone'"))
+    asyncio.run(run("die", NodeError, "ended with status 3: last words"))
+
+
+def test_closing_a_long_lived_program_ends_it_with_its_children(cluster: Cluster) -> None:
+    async def run() -> dict[str, Any]:
+        process = await start(cluster, NODE, TALK, {"action": "sleep"})
+        told = await process.receive()
+        await process.close()
+        assert told is not None
+        return told
+
+    told = asyncio.run(run())
+    assert gone(told["pid"])
+    assert gone(told["child"])
+
+
+def test_nobody_listens(cluster: Cluster) -> None:
+    node = Node("nobody", address="127.0.0.1", port=1)
+    cluster = dataclasses.replace(cluster, nodes=(node,))
+    with pytest.raises(UnreachableError, match=r"nobody: 127\.0\.0\.1:1 refuses the connection"):
+        open_session(cluster, node)
+    with pytest.raises(UnreachableError, match=r"nobody: 127\.0\.0\.1:1 refuses the connection"):
+        asyncio.run(start(cluster, node, TALK, {}))
