@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import numpy as np
 import pandas as pd
 
 from timeeval.constants import RESULTS_CSV
@@ -260,7 +261,7 @@ class TimeEval:
         """
         if not aggregated:
             return self.results
-        good = self.results[[status is Status.OK for status in self.results["status"]]]
+        good = self.results[np.array([status is Status.OK for status in self.results["status"]], dtype=bool)]
         if len(good) < len(self.results):
             self.log.warning(
                 "%d of %d experiments did not end well and are left out of the aggregation.",

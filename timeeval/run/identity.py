@@ -8,7 +8,8 @@ import hashlib
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ class _Describer:
         return self._compound(value)
 
     def _compound(self, value: Any) -> Any:  # noqa: ANN401
-        for kind, describe in (
+        kinds: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
             (np.ndarray, self._array),
             (Mapping, self._mapping),
             ((set, frozenset), self._set),
@@ -158,7 +159,8 @@ class _Describer:
             (types.MethodType, lambda method: ["method", self(method.__func__), self(method.__self__)]),
             (types.FunctionType, self._function),
             (type, self._class),
-        ):
+        )
+        for kind, describe in kinds:
             if isinstance(value, kind):
                 return describe(value)
         return self._object(value)
@@ -170,7 +172,7 @@ class _Describer:
     def _mapping(self, mapping: Mapping[Any, Any]) -> Any:  # noqa: ANN401
         return ["map", sorted(([self(key), self(item)] for key, item in mapping.items()), key=json.dumps)]
 
-    def _set(self, items: Set[Any]) -> Any:  # noqa: ANN401
+    def _set(self, items: AbstractSet[Any]) -> Any:  # noqa: ANN401
         return ["set", sorted((self(item) for item in items), key=json.dumps)]
 
     def _function(self, function: types.FunctionType) -> Any:  # noqa: ANN401

@@ -242,6 +242,14 @@ def cluster_place(path: Path, **options: Any) -> Locate:  # noqa: ANN401 - hande
     return locate
 
 
+def read_sources_of(cluster_file: Path) -> None:
+    """Let datasets be read from the cluster file's ``source`` folders where their path is not on this machine."""
+    from timeeval.cluster import dataset_sources
+    from timeeval.datasets.locations import set_locations
+
+    set_locations(dataset_sources(cluster_file))
+
+
 def nearest_cluster_file() -> Path | None:
     """Return the first ``cluster.toml`` from the script's folder upwards, then from the working directory upwards."""
     import sys

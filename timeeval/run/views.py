@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -149,6 +150,40 @@ def shown_row(row: ResultRow) -> dict[str, Any]:
         "cpu_seconds": row.cpu_seconds,
         "peak_memory": row.peak_memory,
     }
+
+
+def shown_table(rows: Sequence[ResultRow]) -> str:
+    """Return the rows as a table for people: one line per experiment, and how many ended how."""
+    if not rows:
+        return "no experiments"
+    metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    header = ["algorithm", "dataset", "parameters", "rep", "outcome", "host", "seconds", *metrics]
+    lines = [header, *([*_left_columns(row), *(_short(row.metrics.get(name)) for name in metrics)] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    table = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    counts = Counter("not run" if row.outcome is None else row.outcome.value for row in rows)
+    hosts = {row.host for row in rows if row.host is not None}
+    table.append(f"{', '.join(f'{count} {name}' for name, count in counts.items())}; {len(hosts)} hosts")
+    errors = [row for row in rows if row.error]
+    table += [f"{row.cell.algorithm} on {row.cell.collection}/{row.cell.dataset}: {row.error}" for row in errors]
+    return "\n".join(table)
+
+
+def _left_columns(row: ResultRow) -> list[str]:
+    took = None if row.started_at is None or row.ended_at is None else row.ended_at - row.started_at
+    return [
+        row.cell.algorithm,
+        f"{row.cell.collection}/{row.cell.dataset}",
+        row.hyper_params or row.cell.hyper_params_id[:8],
+        str(row.cell.repetition),
+        "not run" if row.outcome is None else row.outcome.value,
+        row.host or "",
+        "" if took is None else f"{took:.2f}",
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

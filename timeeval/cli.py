@@ -1,0 +1,259 @@
+"""The commands ``timeeval-run`` and ``timeeval-results``; everything they do lives elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from enum import IntFlag
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from timeeval._version import __version__
+
+if TYPE_CHECKING:
+    from timeeval.run.session import Session
+
+SUMMARY_SCHEMA = "timeeval.run-summary/1"
+ROW_SCHEMA = "timeeval.result/1"
+RETRIABLE = ("ERROR", "TIMEOUT", "OOM", "INFRA")
+
+
+class Exit(IntFlag):
+    """What the exit codes mean, the same for all commands of this project."""
+
+    DONE = 0
+    INTERNAL = 1
+    USAGE = 2
+    FAILED = 4
+    UNREACHABLE = 8
+    NOT_VERIFIED = 16
+    LOCKED = 32
+    NOT_OK = 64
+
+
+@click.command(
+    "timeeval-run", context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__)
+@click.argument("experiment", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--cluster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run on this cluster.")
+@click.option("--local", is_flag=True, help="Run on this machine, whatever the script says.")
+@click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts or groups of the cluster.")
+@click.option("--exclude", multiple=True, metavar="HOSTS", help="All but these hosts or groups of the cluster.")
+@click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="Put the results folder here.")
+@click.option(
+    "--resume",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compute what is missing in the results folder of an earlier run.",
+)
+@click.option(
+    "--retry-failed",
+    metavar="OUTCOMES",
+    help=f"With --resume: outcomes that are tried again, of {', '.join(RETRIABLE)}, or ALL.",
+)
+@click.option("--min-workers", type=click.IntRange(min=1), default=1, help="Hosts that must come up.")
+@click.option("--lease", type=click.FloatRange(min=5), help="Seconds that a node goes on without this machine.")
+@click.option("--needs", is_flag=True, help="Print what the experiment needs of a node, and run nothing.")
+@click.option("--fail-on-error", is_flag=True, help="Exit with 64 when an experiment did not end OK.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run; the script's output to stderr.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice: everything.")
+def run_command(experiment: Path, arguments: Sequence[str], **options: Any) -> None:  # noqa: ANN401 - click's
+    """Run EXPERIMENT, a script that uses TimeEval or an experiment.toml, with ARGUMENTS after `--`.
+
+    Exit codes: 0 done, 1 internal error, 2 usage, 4 not complete, 8 hosts unreachable, 16 nodes not verified,
+    32 results folder in use, 64 experiments not OK (with --fail-on-error), 130/143 interrupted (use --resume).
+    """
+    _check(options)
+    _log_to_stderr(options["verbose"])
+    script_output = sys.stderr if options["as_json"] or options["needs"] else sys.stdout
+    answers = sys.stdout
+    with _session(options) as session, contextlib.redirect_stdout(script_output):
+        code = _guarded(experiment, arguments, verbose=bool(options["verbose"]))
+        if options["needs"]:
+            _print_needs(session, answers, code)
+    sys.exit(_code(session, code, options, answers))
+
+
+def run_main() -> None:
+    """Entry point of ``timeeval-run``."""
+    run_command(prog_name="timeeval-run")
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["cluster"] and options["local"]:
+        raise click.UsageError("--cluster and --local exclude each other")
+    if (options["limit"] or options["exclude"] or options["lease"]) and options["local"]:
+        raise click.UsageError("--limit, --exclude and --lease choose hosts of a cluster; with --local there is none")
+    if options["retry_failed"] and not options["resume"]:
+        raise click.UsageError("--retry-failed needs --resume DIR")
+
+
+def _log_to_stderr(verbose: int) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+@contextlib.contextmanager
+def _session(options: dict[str, Any]) -> Iterator[Session]:
+    from timeeval.run import session as sessions
+
+    locate: sessions.Locate = sessions.default_place
+    if options["local"]:
+        locate = sessions.local_place
+    elif options["cluster"]:
+        choice = {name: options[name] for name in ("limit", "exclude", "min_workers", "lease")}
+        locate = sessions.cluster_place(options["cluster"], **choice)
+    scratch = tempfile.mkdtemp(prefix="timeeval-needs-") if options["needs"] else None
+    try:
+        with sessions.opened(
+            sessions.Session(
+                locate,
+                results=Path(scratch) if scratch else options["results"],
+                resume=options["resume"],
+                retry=_retry(options["retry_failed"]),
+                needs_only=options["needs"],
+            )
+        ) as session:
+            if options["cluster"]:
+                sessions.read_sources_of(options["cluster"])
+            yield session
+    finally:
+        if scratch:
+            shutil.rmtree(scratch)
+
+
+def _retry(text: str | None) -> frozenset[Any]:
+    from timeeval.run.model import Outcome
+
+    known = {"ERROR": Outcome.ERROR, "TIMEOUT": Outcome.TIMEOUT, "OOM": Outcome.OOM, "INFRA": Outcome.INFRA}
+    names = [] if text is None else [name.strip().upper() for name in text.split(",")]
+    if names == ["ALL"]:
+        return frozenset(known.values())
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise click.UsageError(f"--retry-failed knows {', '.join(known)} and ALL, not {', '.join(unknown)}")
+    return frozenset(known[name] for name in names)
+
+
+def _guarded(experiment: Path, arguments: Sequence[str], *, verbose: bool) -> int:
+    """Run the experiment; return its exit code, having said what went wrong."""
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.script import run_experiment
+
+    try:
+        run_experiment(experiment, arguments)
+    except SystemExit as end:
+        return _exit_status(end)
+    except KeyboardInterrupt:
+        return 130
+    except TimeEvalError as error:
+        if verbose:
+            traceback.print_exc()
+        click.echo(f"timeeval-run: {error}", err=True)
+        return _code_of(error)
+    except Exception:  # noqa: BLE001 - a script may raise anything; its traceback is for its author
+        traceback.print_exc()
+        return Exit.INTERNAL
+    return Exit.DONE
+
+
+def _exit_status(end: SystemExit) -> int:
+    if end.code is None:
+        return Exit.DONE
+    if isinstance(end.code, int):
+        return end.code
+    click.echo(end.code, err=True)
+    return Exit.INTERNAL
+
+
+def _code_of(error: BaseException) -> int:
+    """Return the exit code of an error: its own, the one of what caused it, or that of its class."""
+    from timeeval import errors
+
+    link: BaseException | None = error
+    while link is not None:
+        own = getattr(link, "exit_code", None)
+        if isinstance(own, int):
+            return own
+        link = link.__cause__
+    if isinstance(error, errors.JournalError) and isinstance(error.__cause__, BlockingIOError):
+        return Exit.LOCKED
+    return Exit.UNREACHABLE if isinstance(error, errors.EngineError) else Exit.USAGE
+
+
+def _print_needs(session: Session, answers: Any, code: int) -> None:  # noqa: ANN401 - a text stream
+    from timeeval.run.needs import merged
+
+    if session.needs or code == Exit.DONE:
+        if code != Exit.DONE:
+            click.echo("timeeval-run: the script ended early; the needs up to there are printed", err=True)
+        click.echo(json.dumps(merged(session.needs), indent=2), file=answers)
+
+
+def _code(session: Session, code: int, options: dict[str, Any], answers: Any) -> int:  # noqa: ANN401 - a text stream
+    if options["needs"]:
+        return Exit.DONE if session.needs else code
+    for run in session.finished:
+        if options["as_json"]:
+            document = {
+                "schema": SUMMARY_SCHEMA,
+                "number": run.number,
+                "results": str(run.results_path),
+                "outcomes": dict(run.outcomes),
+                "complete": not run.reason,
+                "reason": run.reason,
+            }
+            click.echo(json.dumps(document), file=answers)
+    if code != Exit.DONE:
+        return code
+    incomplete = any(run.reason for run in session.finished)
+    not_ok = any(outcome != "ok" for run in session.finished for outcome in run.outcomes)
+    return (Exit.FAILED if incomplete else Exit.DONE) | (
+        Exit.NOT_OK if not_ok and options["fail_on_error"] else Exit.DONE
+    )
+
+
+@click.group("timeeval-results", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def results_command() -> None:
+    """Look at results folders of timeeval-run."""
+
+
+@results_command.command("show")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
+def show(folder: Path, as_json: bool) -> None:
+    """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on."""
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.journal import FILE_NAME, Journal
+    from timeeval.run.views import shown_row, shown_table
+
+    try:
+        with Journal.read(folder / FILE_NAME) as journal:
+            rows = journal.rows()
+    except TimeEvalError as error:
+        _fail(error)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}))
+    else:
+        click.echo(shown_table(rows))
+
+
+def _fail(error: Exception) -> NoReturn:
+    click.echo(f"timeeval-results: {error}", err=True)
+    sys.exit(Exit.USAGE)
+
+
+def results_main() -> None:
+    """Entry point of ``timeeval-results``."""
+    results_command(prog_name="timeeval-results")
