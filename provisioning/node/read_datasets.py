@@ -19,15 +19,12 @@ question = json.load(sys.stdin)
 answer, sys.stdout = sys.stdout, sys.stderr
 from pathlib import Path
 from timeeval import DatasetManager
-
-if TYPE_CHECKING:
-    from provisioning.node.bootstrap import Channel
 wrong = {}
 for folder in question["folders"]:
     datasets = DatasetManager(Path(folder["path"]), create_if_missing=False)
     for collection, name in folder["ids"]:
         try:
-            if datasets.get((collection, name)).datasetId != (collection, name):
+            if tuple(datasets.get((collection, name)).datasetId) != (collection, name):
                 raise LookupError("another dataset is given for this name")
             with open(datasets.get_dataset_path((collection, name)), "rb") as stream:
                 stream.readline()
