@@ -137,6 +137,11 @@ def test_a_login_shell_that_prints_a_banner(sandbox, shell):
     assert after.stdout == "/bin/bash\n"
 
 
+def test_a_login_shell_that_is_no_bash(sandbox):
+    with sandbox.login_shell("node3", "dash"):
+        assert ssh(sandbox, "node3", SHELL_OF_USER).stdout == "/bin/dash\n"
+
+
 def test_what_is_down_is_mended_by_starting_again(sandbox):
     sandbox.node("node2").kill()
     sandbox.node("node3").disconnect()

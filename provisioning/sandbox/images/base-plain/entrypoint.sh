@@ -2,7 +2,10 @@
 # What TimeEval expects of an algorithm image: one JSON argument in, scores in /results out, as the caller's user.
 set -eu
 
-: "${ALGORITHM_MAIN:?this image names no ALGORITHM_MAIN}"
+if [ -z "${ALGORITHM_MAIN-}" ]; then
+    echo "this image names no ALGORITHM_MAIN" >&2
+    exit 1
+fi
 
 case "${1-}" in
 manifest) exec cat /app/manifest.json ;;
