@@ -71,6 +71,16 @@ class Scoring:
         # Sorting values is several times faster than argsort: numpy has vector instructions for it.
         return np.sort(self.scores)
 
+    def highest(self, count: int) -> Array:
+        """Return the `count` highest scores and all that equal the lowest of them, sorted."""
+        if 4 * count < self.n and "ascending" not in self.__dict__:
+            lowest = np.partition(self.scores, self.n - count)[self.n - count]
+            return np.sort(self.scores[self.scores >= lowest])
+        if count >= self.n:
+            return self.ascending
+        first = np.searchsorted(self.ascending, self.ascending[self.n - count], side="left")
+        return self.ascending[first:]
+
     @cached_property
     def distinct(self) -> Array:
         """The distinct scores, ascending."""
@@ -91,12 +101,12 @@ class Scoring:
         return runs(self.labels)
 
     @cached_property
-    def ascending_pair_minima(self) -> Array:
-        """Smaller score of each two neighbours, sorted, shape (n - 1,).
+    def pair_minima(self) -> Array:
+        """Smaller score of each two neighbours, shape (n - 1,).
 
         The number of ranges at or above a threshold is the number of such points less that of such pairs.
         """
-        return np.sort(np.minimum(self.scores[1:], self.scores[:-1]))
+        return np.asarray(np.minimum(self.scores[1:], self.scores[:-1]))
 
     @cached_property
     def tie_groups(self) -> TieGroups:
