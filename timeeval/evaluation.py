@@ -18,6 +18,7 @@ from timeeval.constants import EXECUTION_LOG
 from timeeval.errors import TimeEvalError
 from timeeval.run import layout
 from timeeval.run.model import Outcome, Report
+from timeeval.run.nursery import Nursery
 from timeeval.run.packing import Packer, decode
 from timeeval.run.slot import Ending, Slot
 
@@ -57,7 +58,7 @@ class SlotPool:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads
+        self._nursery = Nursery(threads)
         self._lock = threading.Lock()
         self._idle: list[Slot] = []
         self._stops: dict[str, threading.Event] = {}
@@ -68,17 +69,19 @@ class SlotPool:
         """Lend a slot for an attempt, with the event that cancels it."""
         with self._lock:
             stop = self._stops.setdefault(attempt_id, threading.Event())
-            slot = self._idle.pop() if self._idle else Slot(self._threads)
+            slot = self._idle.pop() if self._idle else Slot(self._nursery)
         try:
             yield slot, stop
         finally:
             with self._lock:
                 del self._stops[attempt_id]
-                closed = self._closed
+                closed, last = self._closed, not self._stops
                 if not closed:
                     self._idle.append(slot)
             if closed:
                 slot.close()
+            if closed and last:
+                self._nursery.close()
 
     def cancel(self, attempt_id: str) -> bool:
         """Kill an attempt that runs; return whether there was one."""
@@ -98,6 +101,8 @@ class SlotPool:
             stop.set()
         for slot in idle:
             slot.close()
+        if not stops:
+            self._nursery.close()
 
 
 _pool = SlotPool()

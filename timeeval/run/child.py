@@ -39,17 +39,18 @@ _TRACEBACK_LIMIT = 64 * 1024
 
 def main(descriptor: int, parent: int) -> None:
     """Serve requests on the socket `descriptor` until it is closed; end when the process `parent` does."""
-    _bind_to(parent)
+    bind_to(parent)
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as requests:
         while (request := _read(requests)) is not None:
             header, payload = request
             _serve(connection, header, payload)
 
 
-def _bind_to(parent: int) -> None:
+def bind_to(parent: int) -> None:
+    """End with the process `parent`, and keep what is detached below this process where it can be found."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what an algorithm detaches stays below us and can be found
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)  # it died before we were bound to it
     try:
@@ -68,8 +69,11 @@ def _read(stream: Any) -> tuple[dict[str, Any], bytes] | None:  # noqa: ANN401 -
 
 
 def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) -> None:
-    if header["kind"] == "path":
+    if header["kind"] == "settings":
         sys.path[:] = header["path"]
+        os.environ.clear()
+        os.environ.update(header["environment"])
+        os.chdir(header["directory"])
         return
     directory, environment, threads = Path.cwd(), dict(os.environ), threading.active_count()
     _redirect(Path(header["work_dir"]) / EXECUTION_LOG)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +16,15 @@ def descendants(pid: int) -> list[int]:
     found: list[int] = []
     queue = [pid]
     while queue:
-        for child in _children(queue.pop()):
-            found.append(child)
-            queue.append(child)
+        below = children(queue.pop())
+        found.extend(below)
+        queue.extend(below)
     return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the direct children of a process, those of all its threads."""
+    return list(_children(pid))
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -60,42 +64,6 @@ def kill_tree(pid: int) -> None:
     for process in reversed(seen):
         _signal(process, signal.SIGKILL)
     _signal(pid, signal.SIGKILL)
-
-
-def kill_marked(mark: str) -> list[int]:
-    """Kill every process of this user whose environment holds `mark` (``NAME=value``); return what was found.
-
-    Finds those whose parent died before them. The caller must not carry the mark itself.
-    """
-    killed: list[int] = []
-    needle = mark.encode()
-    for _ in range(20):  # a process may have forked while its siblings were killed
-        fresh = [pid for pid in _processes() if needle in _environment(pid) and not _is_zombie(pid)]
-        if not fresh:
-            return killed
-        for pid in fresh:
-            _signal(pid, signal.SIGKILL)
-        killed.extend(fresh)
-        time.sleep(0.01)
-    return killed
-
-
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []  # ended, or not ours
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return True
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

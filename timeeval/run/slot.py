@@ -13,22 +13,22 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timeeval.run import processes
 from timeeval.run.model import Outcome
 
-_START = "import sys; from timeeval.run.child import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-_MARK = "TIMEEVAL_SLOT"
+if TYPE_CHECKING:
+    from timeeval.run.nursery import Child, Nursery
+
 _POLL = 0.1
+_KILL_SECONDS = 10.0
 LOG_LIMIT = 256 * 1024**2
 _LEAK = 1024**3
 
@@ -74,15 +74,14 @@ class Slot:
 
     Parameters
     ----------
-    threads : int, optional
-        Value of the thread variables (``OMP_NUM_THREADS`` and the like) that are not set already.
+    nursery : Nursery
+        Where the process comes from.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._process: Child | None = None
         self._connection: socket.socket | None = None
-        self._mark = ""
         self._baseline = 0
 
     def run(self, header: Mapping[str, Any], payload: bytes, log: Path, cancelled: threading.Event) -> Ending:
@@ -99,7 +98,7 @@ class Slot:
         """
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._start(log)
+            self._start()
         watch = _Watch(log, cancelled)
         oom_kills = processes.oom_kills()
         try:
@@ -114,39 +113,20 @@ class Slot:
         self._process = self._connection = None
         if connection is not None:
             connection.close()
-        if process is not None:
-            if process.poll() is None:
-                processes.kill_tree(process.pid)
-                process.wait()
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            processes.kill_marked(self._mark)
+        if process is not None and process.poll() is None:
+            processes.kill_tree(process.pid)
+            process.wait(_KILL_SECONDS)
 
     # --- the process ----------------------------------------------------------------------------------------------
 
-    def _start(self, log: Path) -> None:
+    def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        self._mark = f"{_MARK}={uuid.uuid4().hex}"
-        environment = {**self._thread_variables(), **os.environ, **dict([self._mark.split("=")])}
-        with theirs, log.open("ab") as stderr:  # tells why, should the process not come up
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env=environment,
-            )
+        with theirs:
+            self._process = self._nursery.start(theirs)
         self._connection = ours
         self._baseline = 0
-        self._send({"kind": "path", "path": sys.path}, b"")
-
-    def _thread_variables(self) -> dict[str, str]:
-        if self._threads is None:
-            return {}
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-        return dict.fromkeys(names, str(self._threads))
+        settings = {"path": sys.path, "environment": dict(os.environ), "directory": str(Path.cwd())}
+        self._send({"kind": "settings", **settings}, b"")
 
     def _send(self, header: Mapping[str, Any], payload: bytes) -> None:
         assert self._connection is not None  # noqa: S101 - _start sets it
@@ -231,10 +211,7 @@ class Slot:
 
     def _crashed(self, watch: _Watch, oom_kills: int) -> Ending:
         assert self._process is not None  # noqa: S101
-        try:
-            code = self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            code = None  # alive, but its end of the connection is closed
+        code = self._process.wait(2)  # None: alive, but its end of the connection is closed
         self.close()
         if watch.cancelled.is_set():
             return self._stopped(watch, Outcome.CANCELLED, "cancelled")
