@@ -1,0 +1,74 @@
+"""One short look at a node: enough to tell whether it still is what it was when it was verified (Python >= 3.8).
+
+Nothing is read that a stat can tell: what was proven by digest is compared by size, time of change and inode.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provisioning.node import docker, tree, venvs
+from provisioning.node.tools import RefusedError
+
+if TYPE_CHECKING:
+    from provisioning.node.bootstrap import Channel
+
+
+def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
+    """Answer for {"prefix": path or None, "files": {folder: [path]}, "images": [name]}; tells its clock at once."""
+    channel.event({"title": "look", "clock": time.time()})
+    prefix = args["prefix"]
+    return {
+        "machine_id": _read("/etc/machine-id"),
+        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+        "environment": _environment(Path(prefix)) if prefix else None,
+        "files": {folder: {path: stamp(folder, path) for path in paths} for folder, paths in args["files"].items()},
+        **_engine(args["images"]),
+    }
+
+
+def _environment(prefix: Path) -> dict[str, Any]:
+    seen = venvs.look(prefix)
+    return {key: seen.get(key) for key in ("state", "lock", "identity", "edited", "python", "compiled")}
+
+
+def _engine(names: list[str]) -> dict[str, Any]:
+    if not names:
+        return {"engine": None, "images": {}, "why": ""}
+    try:
+        engine = docker.engine()
+        images = docker.inspect(names)
+    except RefusedError as error:
+        return {"engine": None, "images": dict.fromkeys(names), "why": str(error)}
+    return {
+        "engine": {"version": engine["version"], "store": engine["store"]},
+        "images": {name: None if seen is None else seen["id"] for name, seen in images.items()},
+        "why": "",
+    }
+
+
+def stamp(folder: str, path: str) -> list[int] | None:
+    """Return [size, mtime_ns, inode] of a regular file below a folder; None when there is none."""
+    try:
+        descriptor = tree.open_inside(folder, path)
+    except (OSError, ValueError):
+        return None
+    try:
+        status = os.fstat(descriptor)
+        return [status.st_size, status.st_mtime_ns, status.st_ino]
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
