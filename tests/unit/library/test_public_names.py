@@ -1,0 +1,129 @@
+"""What importing the package costs, and which names it has."""
+
+import importlib
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import timeeval
+from timeeval._distribution import refuse_foreign_distribution
+from timeeval._lazy import lazy_attributes
+from timeeval.errors import ForeignDistributionError
+
+HEAVY = ("pandas", "distributed", "dask", "sklearn", "docker", "matplotlib", "scipy", "asyncssh", "joblib", "requests")
+
+
+def loaded_by(code):
+    """Names of the heavy packages that some code loads in a fresh interpreter."""
+    script = f"import sys, json\n{code}\nprint(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(json.loads(done.stdout)) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import timeeval",
+        "import timeeval.adapters, timeeval.datasets, timeeval.heuristics, timeeval.params",
+        "from timeeval import Algorithm, ResourceConstraints, RemoteConfiguration, TrainingType",
+        "from timeeval.adapters import DockerAdapter, FunctionAdapter, JarAdapter, MultivarAdapter, DistributedAdapter",
+        "from timeeval.adapters import DockerAdapter; DockerAdapter('image').get_prepare_fn()",
+        "from timeeval.params import FullParameterGrid; list(FullParameterGrid({'a': [1, 2]}))",
+    ],
+)
+def test_nothing_heavy_is_loaded(code):
+    assert loaded_by(code) == set()
+
+
+def test_reading_datasets_loads_pandas_only():
+    assert loaded_by("from timeeval import DatasetManager, MultiDatasetManager") == {"pandas"}
+
+
+@pytest.mark.parametrize("name", timeeval.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(timeeval, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        ("timeeval.adapters", "DistributedAdapter DockerAdapter FunctionAdapter JarAdapter MultivarAdapter"),
+        (
+            "timeeval.datasets",
+            (
+                "DatasetAnalyzer Dataset DatasetManager DatasetRecord Datasets AnomalyLength DatasetMetadata Stationarity "
+                "Trend TrendType MultiDatasetManager"
+            ),
+        ),
+        ("timeeval.params", "FixedParameters ParameterConfig FullParameterGrid IndependentParameterGrid Params"),
+        (
+            "timeeval.heuristics",
+            (
+                "AnomalyLengthHeuristic CleanStartSequenceSizeHeuristic ContaminationHeuristic DatasetIdHeuristic "
+                "DefaultFactorHeuristic DefaultExponentialFactorHeuristic EmbedDimRangeHeuristic "
+                "ParameterDependenceHeuristic PeriodSizeHeuristic RelativeDatasetSizeHeuristic TimeEvalParameterHeuristic "
+                "TimeEvalHeuristic inject_heuristic_values"
+            ),
+        ),
+        ("timeeval.data_types", "ExecutionType AlgorithmParameter TSFunction TSFunctionPost TrainingType"),
+        ("timeeval.resource_constraints", "MB GB DEFAULT_TASKS_PER_HOST DEFAULT_TIMEOUT ResourceConstraints"),
+        ("timeeval.adapters.base", "Adapter AlgorithmParameter"),
+        (
+            "timeeval.adapters.docker",
+            (
+                "DATASET_TARGET_PATH RESULTS_TARGET_PATH SCORES_FILE_NAME MODEL_FILE_NAME DockerJSONEncoder "
+                "AlgorithmInterface DockerAdapter DockerAdapterInternalError DockerTimeoutError DockerMemoryError "
+                "DockerAlgorithmFailedError"
+            ),
+        ),
+        ("timeeval.adapters.multivar", "AggregationMethod"),
+        ("timeeval.datasets.custom", "CustomDatasets TEST_PATH_KEY TRAIN_PATH_KEY TYPE_KEY PERIOD_KEY CDEntry"),
+        ("timeeval.datasets.dataset_manager", "DatasetManager DatasetRecord"),
+        ("timeeval.datasets.metadata", "DatasetId DatasetMetadataEncoder"),
+        ("timeeval.params.params", "Params FixedParams"),
+        ("timeeval.heuristics.base", "HeuristicFallbackWarning TimeEvalParameterHeuristic"),
+        ("timeeval.heuristics.PeriodSizeHeuristic", "PeriodSizeHeuristic"),
+        ("timeeval.constants", "HPI_CLUSTER METRICS_CSV RESULTS_CSV"),
+        ("timeeval.utils.datasets", "extract_labels extract_features load_dataset load_labels_only"),
+        ("timeeval.utils.encode_params", "dump_params dumps_params"),
+    ],
+)
+def test_names_that_scripts_import(package, names):
+    module = importlib.import_module(package)
+    assert [name for name in names.split() if not hasattr(module, name)] == []
+
+
+def test_submodules_are_reachable_without_an_import_of_their_own():
+    code = "import timeeval; timeeval.datasets.metadata.TrendType; timeeval.adapters.docker; timeeval.params"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        timeeval.Nothing  # noqa: B018
+    load = lazy_attributes("timeeval", {})
+    with pytest.raises(AttributeError):
+        load("Algorithm")
+
+
+def test_a_foreign_distribution_is_refused_by_name():
+    with pytest.raises(ForeignDistributionError, match=r"pip uninstall pytest") as caught:
+        refuse_foreign_distribution("pytest")
+    assert metadata.version("pytest") in str(caught.value)
+    assert isinstance(caught.value, ImportError)
+
+
+def test_without_it_nothing_is_said():
+    assert refuse_foreign_distribution() is None
+
+
+def test_cluster_constants_of_old_scripts():
+    from timeeval.constants import HPI_CLUSTER
+
+    assert HPI_CLUSTER.odin01 == "odin01"
+    assert HPI_CLUSTER.odin14_ip == "172.20.11.114"
+    assert len(HPI_CLUSTER.nodes) == len(HPI_CLUSTER.nodes_ip) == 14
+    assert HPI_CLUSTER.akita_dataset_paths[HPI_CLUSTER.BENCHMARK].name == "data-processed"
