@@ -44,7 +44,7 @@ class DaskEngine:
     Parameters
     ----------
     hosts : sequence of Host
-        Where workers are to run; one guard and ``slots`` workers each.
+        Where workers are to run; one guard and ``slots`` workers each. One with no slots may be the scheduler's.
     launcher : Launcher
         How programs get to the hosts.
     run_id : str
@@ -54,13 +54,13 @@ class DaskEngine:
     settings : DaskSettings
         How Dask is started and held.
     results : Path, optional
-        Folder on all hosts for what experiments write; the run's own folder where hosts and driver are one machine.
+        Folder on all hosts for what experiments write; None where all hosts are this machine.
     collect : callable, optional
         Brings results from hosts; needed when `results` is given.
     details : mapping, optional
         What every task is told besides its attempt (image ids, proof); JSON.
     min_workers : int
-        So many hosts must come up.
+        So many hosts with workers must come up.
     task : str
         ``module:function`` that workers run.
     """
@@ -122,7 +122,7 @@ class DaskEngine:
 
     def results_dir(self, results_path: Path) -> Path:
         """See `timeeval.engines.base.Engine.results_dir`."""
-        return results_path if self._results is None else self._results / self._run_id
+        return results_path if self._results is None else self._results
 
     async def submit(self, attempt: Attempt, job: bytes) -> None:
         """Send an attempt to its host; it waits here while no worker of that host is free."""
@@ -171,12 +171,12 @@ class DaskEngine:
                 await self._stop_guard(guard)
             elif isinstance(outcome, BaseException):
                 raise outcome
-            else:
+            elif guard.host.slots:
                 self._members[guard.name] = Member.of(guard)
         if len(self._members) >= self._min_workers:
             for name, cause in (await self._rise()).items():
                 self.failures[name] = cause
-                del self._members[name]
+                self._members.pop(name, None)
         if len(self._members) < self._min_workers:
             causes = "".join(f"\n  {cause}" for cause in self.failures.values())
             raise EngineError(
@@ -185,7 +185,8 @@ class DaskEngine:
 
     async def _rise(self) -> dict[str, str]:
         """Start Dask on the guards that stand; returns why hosts stayed without workers."""
-        guards = [member.guarded for member in self._members.values()]
+        # A host that only schedules is no member, and a lost one none any more.
+        guards = [g for g in self._guards.values() if g.ready and (g.name in self._members or not g.host.slots)]
         self._centre, failures = await start_dask(guards, self._preferred, self._run_id, self._settings)
         for name in failures:
             if self._guards[name] is not self._centre:

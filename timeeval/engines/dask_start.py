@@ -88,7 +88,8 @@ async def start_dask(
         }
         await centre.spawn("client", spec)
 
-    await asyncio.gather(start_client(), *(start_workers(guard) for guard in guards if guard.name not in failures))
+    workers = [guard for guard in guards if guard.host.slots and guard.name not in failures]
+    await asyncio.gather(start_client(), *(start_workers(guard) for guard in workers))
     return centre, failures
 
 

@@ -95,6 +95,11 @@ class GuardedHost:
         """Whether the guard can be reached no more."""
         return self._gone.is_set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the guard stands and obeys."""
+        return bool(self.address) and not self.gone and not self._stopping
+
     async def start(self, launcher: Launcher) -> None:
         """Start the guard; raises `EngineError` naming host, cause and remedy."""
         args = {

@@ -1,0 +1,318 @@
+"""The one place where `timeeval` meets `provisioning`: the gate, the way to the hosts, the way back of results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from provisioning import inventory
+from provisioning.errors import ProvisionError
+from timeeval.engines.dask_engine import DaskEngine
+from timeeval.engines.dask_settings import DaskSettings
+from timeeval.engines.launching import Host
+from timeeval.engines.overwrites import wishes_of
+from timeeval.errors import EngineError, TimeEvalError
+
+if TYPE_CHECKING:
+    from provisioning.inventory import Cluster, Node
+    from provisioning.process import Process as NodeProcess
+    from timeeval.remote_configuration import RemoteConfiguration
+
+HERE = ("localhost", "127.0.0.1", "::1")
+
+logger = logging.getLogger(__name__)
+
+
+def open_cluster(path: Path) -> Cluster:
+    """Read a cluster file; raises `TimeEvalError` with file, line and key."""
+    with _translated():
+        return inventory.load(path)
+
+
+def dataset_sources(path: Path) -> dict[Path, Path]:
+    """Return the dataset folders of a cluster file: path on the nodes -> folder on the driver."""
+    return {Path(folder.path): folder.source for folder in open_cluster(path).datasets}
+
+
+def choose(
+    cluster: Cluster, limit: Sequence[str], exclude: Sequence[str], remote: RemoteConfiguration | None
+) -> tuple[Node, ...]:
+    """Return the nodes that the command line and the script leave.
+
+    A script's ``worker_hosts`` act like ``--limit``, each matched by name or address; ``localhost`` is the driver if
+    that is one of the cluster's hosts, and says nothing otherwise.
+
+    Raises
+    ------
+    TimeEvalError
+        If a host is unknown, naming the script's and the cluster file's hosts.
+    """
+    with _translated():
+        nodes = cluster.select(limit, exclude)
+    wanted = [host for host in (remote.worker_hosts if remote else []) if _says_something(cluster, host)]
+    if not wanted:
+        return nodes
+    named = {_match(cluster, host, "worker_hosts").name for host in wanted}
+    chosen = tuple(node for node in nodes if node.name in named)
+    if not chosen:
+        raise TimeEvalError(
+            f"the script's worker_hosts {', '.join(wanted)} and the command line leave no host",
+            remedy="Change --limit and --exclude, or the script",
+        )
+    return chosen
+
+
+def scheduler_of(cluster: Cluster, remote: RemoteConfiguration | None) -> Node:
+    """Return the node of the Dask scheduler: the script's, if it names one, else the cluster file's."""
+    if remote is None or not _says_something(cluster, remote.scheduler_host):
+        return cluster.scheduler
+    return _match(cluster, remote.scheduler_host, "scheduler_host")
+
+
+def _says_something(cluster: Cluster, host: str) -> bool:
+    return host not in HERE or any(node.is_driver for node in cluster.nodes)
+
+
+def _match(cluster: Cluster, host: str, field: str) -> Node:
+    nodes = (*cluster.nodes, cluster.scheduler)
+    for node in nodes:
+        if host in {node.name, node.address} or (host in HERE and node.is_driver):
+            return node
+    addresses = _lookup(host)
+    for node in nodes:
+        if addresses and addresses & _lookup(node.address or node.name):
+            return node
+    raise TimeEvalError(
+        f"the script's {field} names {host}, which is no host of {cluster.file} "
+        f"({', '.join(node.name for node in cluster.nodes)})",
+        remedy="Use one file for both: name the host in cluster.toml, or remove it from the script",
+    )
+
+
+def _lookup(name: str) -> set[str]:
+    try:
+        return {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
+
+
+def host_of(cluster: Cluster, node: Node, *, slots: int | None = None) -> Host:
+    """Return what the engine must know of a node; raises `TimeEvalError` where the cluster file does not say it."""
+    if cluster.environment is None:
+        raise TimeEvalError(
+            f"{cluster.file} has no [environment]",
+            remedy="Name prefix and python there and run `timeeval-provision create-envs`",
+        )
+    return Host(
+        name=node.name,
+        slots=node.slots if slots is None else slots,
+        addresses=tuple(_addresses(cluster, node)),
+        python=str(cluster.environment.prefix / "bin" / "python"),
+        state=str(cluster.state),
+    )
+
+
+def _addresses(cluster: Cluster, node: Node) -> list[str]:
+    """Return IP addresses that may be the node's own, the best first; over SSH the guard knows one more."""
+    with contextlib.suppress(ValueError):
+        if node.address is not None:
+            return [str(ipaddress.ip_address(node.address))]
+    others = [other for other in cluster.nodes if other.name != node.name]
+    if node.is_driver:
+        if not others:
+            return ["127.0.0.1"]
+        return [address for other in others[:1] if (address := _own_address_towards(other))]
+    found = sorted(_lookup(node.address or node.name), key=lambda address: ":" in address)
+    return [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
+
+
+def _own_address_towards(node: Node) -> str | None:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+            probe.connect((node.address or node.name, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+class _Translated:
+    """Turns the errors of `provisioning` into those of `timeeval`, with their exit codes as the cause."""
+
+    def __init__(self, kind: type[TimeEvalError]) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, ProvisionError):
+            raise self._kind(error.message, host=error.host, remedy=error.remedy) from error
+
+
+def _translated(kind: type[TimeEvalError] = TimeEvalError) -> _Translated:
+    return _Translated(kind)
+
+
+class _Process:
+    """A program on a node, as the engine sees it."""
+
+    def __init__(self, process: NodeProcess) -> None:
+        self._process = process
+
+    async def receive(self) -> dict[str, Any] | None:
+        with _translated(EngineError):
+            return await self._process.receive()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        with _translated(EngineError):
+            await self._process.send(message)
+
+    async def close(self) -> None:
+        await self._process.close()
+
+    def last_words(self) -> str:
+        return self._process.stderr()
+
+
+class NodeLauncher:
+    """Starts programs on the nodes of a cluster, by SSH or, on the driver, by a local process."""
+
+    def __init__(self, cluster: Cluster, nodes: Sequence[Node]) -> None:
+        self._cluster = cluster
+        self._nodes = {node.name: node for node in nodes}
+
+    async def start(self, host: Host, program: str, args: dict[str, Any]) -> _Process:
+        """See `timeeval.engines.launching.Launcher`."""
+        from provisioning.process import start
+
+        with _translated(EngineError):
+            return _Process(await start(self._cluster, self._nodes[host.name], program, args))
+
+
+def make_engine(
+    cluster: Cluster,
+    nodes: Sequence[Node],
+    run_id: str,
+    *,
+    results_path: Path,
+    remote: RemoteConfiguration | None = None,
+    min_workers: int = 1,
+    lease: float | None = None,
+    slots: int | None = None,
+) -> DaskEngine:
+    """Return the Dask engine for nodes of a cluster; nothing is started yet.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        From `open_cluster`.
+    nodes : sequence of Node
+        From `choose`, behind the gate.
+    run_id : str
+        Mark of the run.
+    results_path : Path
+        Results folder on the driver; names the folder on the nodes, the same for every resumption.
+    remote : RemoteConfiguration, optional
+        What the script says.
+    min_workers : int
+        So many hosts must come up.
+    lease : float, optional
+        Seconds of silence after which nodes end the run's work.
+    slots : int, optional
+        Experiments at a time per host, instead of the cluster file's.
+
+    Raises
+    ------
+    TimeEvalError
+        If script and cluster file contradict each other.
+    """
+    ports = cluster.ports
+    settings = DaskSettings(
+        scheduler_port=ports.scheduler,
+        worker_ports="0" if ports.workers is None else f"{ports.workers[0]}:{ports.workers[1]}",
+    )
+    if lease is not None:
+        settings = replace(settings, lease=lease)
+    results = remote_results(cluster, results_path)
+    if remote is not None:
+        wishes = wishes_of(remote, settings)
+        for warning in wishes.warnings:
+            logger.warning("%s", warning)
+        settings = replace(wishes.settings, log_file=str(results / Path(remote.dask_logging_filename).name))
+        slots = slots or wishes.slots
+        nodes = [_reached(node, wishes.connection) for node in nodes]
+    hosts = [host_of(cluster, node, slots=slots) for node in nodes]
+    scheduler = scheduler_of(cluster, remote)
+    everyone = list(nodes)
+    if all(node.name != scheduler.name for node in cluster.nodes):  # a host that only schedules
+        hosts.append(host_of(cluster, scheduler, slots=0))
+        everyone.append(scheduler)
+
+    async def collect(names: Sequence[str], there: Path, here: Path) -> None:
+        await asyncio.to_thread(gather, cluster, [node for node in nodes if node.name in names], there, here)
+
+    return DaskEngine(
+        hosts,
+        NodeLauncher(cluster, everyone),
+        run_id,
+        scheduler=scheduler.name if scheduler.name in {host.name for host in hosts} else None,
+        settings=settings,
+        results=Path(results),
+        collect=collect,
+        min_workers=min_workers,
+    )
+
+
+def remote_results(cluster: Cluster, results_path: Path) -> PurePosixPath:
+    """Return the folder on all nodes for what a run writes: the same for every resumption, no other driver's."""
+    mark = hashlib.sha256(f"{socket.gethostname()}:{results_path.resolve()}".encode()).hexdigest()[:8]
+    return cluster.results / f"{results_path.name}-{mark}"
+
+
+def _reached(node: Node, connection: Mapping[str, Any]) -> Node:
+    if not connection or node.is_driver:
+        return node
+    for key, value in connection.items():
+        known = getattr(node, key)
+        if known is not None and str(known) != str(value):
+            raise TimeEvalError(
+                f"the script reaches hosts with {key} {value}, the cluster file says {known}",
+                host=node.name,
+                remedy="Remove one of them",
+            )
+    changes = {**connection, "key": Path(connection["key"]).expanduser()} if "key" in connection else connection
+    return replace(node, **changes)
+
+
+def gather(cluster: Cluster, nodes: Sequence[Node], there: Path, here: Path) -> None:
+    """Fetch a folder of all nodes into one of the driver.
+
+    Raises
+    ------
+    EngineError
+        Naming each node from which something is missing, and why.
+    """
+    from provisioning.transfer.star import Star
+
+    with _translated(EngineError):
+        outcomes = Star().gather(cluster, nodes, PurePosixPath(there), here)
+    problems = []
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, ProvisionError):
+            problems.append(str(outcome))
+        elif outcome.pending:
+            problems.append(f"{name}: {len(outcome.pending)} files were still being written: {outcome.pending[0]}, …")
+    if problems:
+        raise EngineError(
+            f"some results could not be collected from {len(problems)} of {len(nodes)} hosts:\n  "
+            + "\n  ".join(problems),
+            remedy="Run the same command again with --resume: what arrived is not fetched twice.",
+        )
