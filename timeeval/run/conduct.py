@@ -39,7 +39,7 @@ class Plan:
     grid : sequence of (Execution, mapping)
         Each cell in order, with what its result row says of it.
     job_of : callable
-        Makes the job of an execution key.
+        Makes the job of an execution key for a host with so many slots.
     retry : frozenset of Outcome
         Outcomes of earlier runs that are due again.
     before, after : bytes, optional
@@ -49,7 +49,7 @@ class Plan:
     results_path: Path
     info: RunInfo
     grid: Sequence[tuple[Execution, Mapping[str, Any]]]
-    job_of: Callable[[str], bytes]
+    job_of: Callable[[str, int], bytes]
     retry: frozenset[Outcome] = frozenset()
     before: bytes | None = None
     after: bytes | None = None

@@ -97,7 +97,6 @@ class Evaluation:
         packer = Packer(
             place.engine.results_dir(timeeval.results_path),
             place.image_ids,
-            place.tasks_per_host,
             locate=None if place.remote else readable,
         )
         before, after = self._host_jobs(packer) if place.remote else (None, None)
@@ -119,7 +118,7 @@ class Evaluation:
             timeeval.results_path,
             info,
             grid,
-            lambda key: packer.pack(experiments[key]),
+            lambda key, slots: packer.pack(experiments[key], slots),
             self._session.retry if self._session else frozenset(),
             before,
             after,

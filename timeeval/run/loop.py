@@ -68,14 +68,15 @@ class Work:
     executions : sequence of Execution
         What is due.
     job_of : callable
-        Makes the job of an execution key; may raise `timeeval.run.packing.PackingError`.
+        Makes the job of an execution key for a host with so many slots; may raise
+        `timeeval.run.packing.PackingError`.
     before, after : bytes, optional
         Jobs that every host does once, before the first and after the last experiment.
     """
 
     run_id: str
     executions: Sequence[Execution]
-    job_of: Callable[[str], bytes]
+    job_of: Callable[[str, int], bytes]
     before: bytes | None = None
     after: bytes | None = None
 
@@ -222,7 +223,7 @@ class Loop:
         from timeeval.run.packing import PackingError
 
         try:
-            job = work.job_of(attempt.execution)
+            job = work.job_of(attempt.execution, self._hosts[attempt.host])
         except PackingError as error:
             now = self.now()
             self.post(Reported(Report(attempt.id, Outcome.ERROR, attempt.host, now, now, error=repr(error))))

@@ -56,8 +56,6 @@ class Packer:
         Results folder on the machines that compute.
     image_ids : mapping of str to str, optional
         Proven image identity by ``name:tag``; None where no gate stands before the run.
-    tasks_per_host : int, optional
-        How many experiments share a machine; None: as the experiments' constraints say.
     locate : callable, optional
         Where a dataset file lies on the machine that computes; default: at its path.
     """
@@ -66,12 +64,10 @@ class Packer:
         self,
         results_dir: Path,
         image_ids: Mapping[str, str] | None = None,
-        tasks_per_host: int | None = None,
         locate: Callable[[Path], Path] | None = None,
     ) -> None:
         self._results_dir = results_dir
         self._image_ids = image_ids
-        self._tasks_per_host = tasks_per_host
         self._locate = locate or (lambda path: path)
         self._modules = local_modules()
         self._pickled: dict[int, tuple[Any, bytes]] = {}
@@ -91,8 +87,15 @@ class Packer:
         """
         return self._once(algorithm, _slim, f"algorithm {algorithm.name}")
 
-    def pack(self, experiment: Experiment) -> bytes:
+    def pack(self, experiment: Experiment, slots: int | None = None) -> bytes:
         """Make the job of an experiment.
+
+        Parameters
+        ----------
+        experiment : Experiment
+            What to compute.
+        slots : int, optional
+            How many experiments share the host's memory and cores; default: as its constraints say.
 
         Raises
         ------
@@ -102,8 +105,8 @@ class Packer:
         algorithm = self.algorithm(experiment.algorithm)
         metrics = self._once(experiment.metrics, lambda metrics: metrics, "the metrics")
         constraints = experiment.resource_constraints
-        if self._tasks_per_host is not None:
-            constraints = replace(constraints, tasks_per_host=self._tasks_per_host)
+        if slots is not None:
+            constraints = replace(constraints, tasks_per_host=slots)
         train = experiment.resolved_train_dataset_path
         rest = {
             "dataset": experiment.dataset,

@@ -7,7 +7,10 @@ arguments.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import secrets
+import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,8 +79,6 @@ class Place:
         What the gate saw, for ``run.json``.
     policy : Policy
         Bounds for retries.
-    tasks_per_host : int, optional
-        Experiments that share this machine's memory and cores; None: as the constraints say.
     """
 
     engine: Engine
@@ -86,7 +87,6 @@ class Place:
     data_digests: Mapping[Path, str] = field(default_factory=dict)
     proof: Mapping[str, Any] | None = None
     policy: Policy = field(default_factory=Policy)
-    tasks_per_host: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +201,23 @@ def new_run_id() -> str:
 
 
 def local_place(request: Request) -> Place:
-    """Compute in processes of this machine."""
-    from timeeval.engines.local import LocalEngine
+    """Compute on this machine: a distributed evaluation on a local Dask cluster, any other in processes."""
+    from timeeval.engines.local import LocalEngine, usable_cores
 
-    engine = LocalEngine(request.slots)
+    if request.distributed:
+        return _local_dask(request.run_id, usable_cores() if request.slots == -1 else request.slots)
     # there is no other host to try: what the machinery breaks once is broken
     policy = Policy(infra_retries=0, host_failures=1_000_000_000)
-    return Place(engine, policy=policy, tasks_per_host=engine.slots)
+    return Place(LocalEngine(request.slots), policy=policy)
+
+
+def _local_dask(run_id: str, slots: int) -> Place:
+    from timeeval.engines.dask_engine import DaskEngine
+    from timeeval.engines.launching import Host, LocalLauncher
+
+    state = Path("/var/tmp") / f"timeeval-{getpass.getuser()}"  # noqa: S108 - 0700 below, as on a cluster's nodes
+    host = Host(socket.gethostname(), slots, ("127.0.0.1",), sys.executable, str(state))
+    return Place(DaskEngine([host], LocalLauncher(), run_id))
 
 
 def default_place(request: Request) -> Place:
@@ -252,8 +262,6 @@ def read_sources_of(cluster_file: Path) -> None:
 
 def nearest_cluster_file() -> Path | None:
     """Return the first ``cluster.toml`` from the script's folder upwards, then from the working directory upwards."""
-    import sys
-
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     starts = ([Path(script).resolve().parent] if script else []) + [Path.cwd()]
     for start in starts:

@@ -1,7 +1,8 @@
 """The process from which experiment processes are forked.
 
-It has imported what they need, runs no experiment and has no threads of its own. A fork of it is ready in milliseconds, where a new interpreter needs seconds for its imports. What an experiment leaves
-behind when its process dies becomes a child of this one and is killed here.
+It has imported what they need, runs no experiment and has no threads of its own. A fork of it is ready in
+milliseconds, where a new interpreter needs seconds for its imports. What an experiment leaves behind when its process
+dies becomes a child of this one and is killed here.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def main(connection: socket.socket, parent: int) -> None:
     known: set[int] = set()
     _tell(connection, ready=os.getpid())
     while True:
-        readable: list[Any] = select.select([connection, wake], [], [])[0]
+        sources: list[Any] = [connection, wake]
+        readable = select.select(sources, [], [])[0]
         if wake in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
