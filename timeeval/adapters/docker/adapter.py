@@ -1,6 +1,7 @@
 """The adapter for algorithms in container images."""
 
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -127,7 +128,7 @@ class DockerAdapter(Adapter):
         results = Path(args.get("results_path", Path("results")))
         product = results / (MODEL_FILE_NAME if execution_type is ExecutionType.TRAIN else SCORES_FILE_NAME)
         results.mkdir(parents=True, exist_ok=True)
-        product.unlink(missing_ok=True)  # of an earlier attempt: it must not pass for this one's
+        _remove_earlier(product)
 
         self._run(dataset, results, product, execution_type, args)
 
@@ -218,6 +219,14 @@ class DockerAdapter(Adapter):
             host=engine.host_name(),
             remedy="Give it more time (train_timeout, execute_timeout or timeout) or a smaller parameter setting",
         )
+
+
+def _remove_earlier(product: Path) -> None:
+    """Take away what an earlier attempt left: it must not pass for this one's."""
+    if product.is_dir() and not product.is_symlink():
+        shutil.rmtree(product)
+    else:
+        product.unlink(missing_ok=True)
 
 
 @cache

@@ -84,11 +84,12 @@ def _read_text(path: Path, image: str, max_bytes: int) -> str:
         raise ScoresError(
             msg, remedy="It must be a regular file, not a link, readable by the user who runs this"
         ) from None
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        msg = f"The score file {path} of {image} is not a regular file"
+        raise ScoresError(msg, remedy=_REMEDY)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            msg = f"The score file {path} of {image} is not a regular file"
-            raise ScoresError(msg, remedy=_REMEDY)
         if facts.st_size > max_bytes:
             msg = f"The score file {path} of {image} has {facts.st_size} bytes, more than the {max_bytes} that are read"
             raise ScoresError(msg, remedy=_REMEDY)
