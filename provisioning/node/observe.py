@@ -5,13 +5,16 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any, Dict
 
-from provisioning.node import observe_datasets, observe_environment, observe_images
+from provisioning.node import observe_access, observe_datasets, observe_environment, observe_host, observe_images
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
 
 # A resource's program is a line here: what is imported travels along.
-PROGRAMS = {program.__name__: program for program in (observe_datasets, observe_environment, observe_images)}
+PROGRAMS = {
+    program.__name__: program
+    for program in (observe_host, observe_access, observe_datasets, observe_environment, observe_images)
+}
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:

@@ -1,0 +1,128 @@
+"""What a machine can do: the facts that `check` looks at and that tell targets apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import pwd
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from provisioning.node.docker import docker
+from provisioning.node.room import room
+from provisioning.node.tools import RefusedError, run
+
+
+def observe(question: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer ``{"paths": [folders that are managed], "python": minor version or None}``.
+
+    Sizes are bytes. What is not there is None, or a dictionary with ``error`` and ``remedy``.
+    """
+    user = pwd.getpwuid(os.getuid())
+    return {
+        "hostname": socket.gethostname(),
+        "machine_id": _first_line("/etc/machine-id"),
+        "boot_id": _first_line("/proc/sys/kernel/random/boot_id"),
+        "namespaces": [_link("/proc/self/ns/" + kind) for kind in ("pid", "net", "uts")],
+        "user": user.pw_name,
+        "uid": user.pw_uid,
+        "shell": user.pw_shell,
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "libc": libc(),
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "wanted_python": None if question["python"] is None else _wanted(question["python"]),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": _memory(),
+        "rsync": _rsync(),
+        "docker": _docker(),
+        "rooms": {path: room(path) for path in question["paths"]},
+    }
+
+
+def _first_line(path: str) -> Optional[str]:
+    try:
+        return Path(path).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _link(path: str) -> Optional[str]:
+    try:
+        return os.readlink(path)  # noqa: PTH115 - the link of a namespace leads to no path
+    except OSError:
+        return None
+
+
+def libc() -> List[str]:
+    """Return name and version of the C library: ``["glibc", "2.36"]`` or ``["musl", ""]``."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (ValueError, OSError):
+        name, version = "", ""
+    return [name, version] if name else ["musl" if any(Path("/lib").glob("ld-musl-*")) else "unknown", ""]
+
+
+def _memory() -> Dict[str, int]:
+    values = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("MemTotal", "MemAvailable", "SwapTotal"):
+            values[name] = int(rest.split()[0]) * 1024
+    return {"total": values["MemTotal"], "available": values.get("MemAvailable", 0), "swap": values.get("SwapTotal", 0)}
+
+
+def _wanted(minor: str) -> Dict[str, Any]:
+    """Look for the Python that the environment is to be made of, and for what makes environments."""
+    if "%d.%d" % sys.version_info[:2] == minor:
+        executable = sys.executable  # type: Optional[str]
+        venv = importlib.util.find_spec("ensurepip") is not None
+    else:
+        executable = shutil.which("python" + minor)
+        venv = executable is not None and _succeeds([executable, "-I", "-c", "import ensurepip"])
+    return {"minor": minor, "executable": executable, "venv": venv}
+
+
+def _succeeds(command: List[str]) -> bool:
+    try:
+        run(command, timeout=20.0)
+    except RefusedError:
+        return False
+    return True
+
+
+def _rsync() -> Optional[str]:
+    try:
+        words = run(["rsync", "--version"], timeout=20.0).split()
+    except RefusedError:
+        return None
+    return words[2] if len(words) > 2 else "unknown"
+
+
+def _docker() -> Dict[str, Any]:
+    try:
+        info = json.loads(docker("info", "--format", "{{json .}}"))
+    except RefusedError as error:
+        return {"error": str(error), "remedy": error.remedy}
+    if not info.get("ServerVersion"):
+        cause = "; ".join(info.get("ServerErrors") or []) or "it does not answer"
+        denied = "permission denied" in cause.lower()
+        remedy = "add this user to the group docker and log in anew" if denied else "start the Docker engine"
+        return {"error": "the Docker engine is not reached: " + cause, "remedy": remedy}
+    root = info.get("DockerRootDir") or "/var/lib/docker"
+    return {
+        "version": info["ServerVersion"],
+        "machine": info.get("Architecture"),
+        "driver": info.get("Driver"),
+        "cgroup": str(info.get("CgroupVersion") or "1"),
+        "limits_memory": bool(info.get("MemoryLimit")),
+        "rootless": any("rootless" in option for option in info.get("SecurityOptions") or []),
+        "root": root,
+        "room": room(root),
+    }
