@@ -166,11 +166,13 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
     """
     from provisioning.plan import Job, run
     from provisioning.transfer.star import Star
+    from provisioning.verify import prove
 
     cluster, nodes = open_cluster(options)
     needs = None if options.experiment is None else needs_of(options.experiment, cluster)
     proves = verb in {"check", "verify"}
     chosen = resources(VERBS[verb], cluster, needs)
     job = Job(cluster, nodes, chosen, Star(), needs, dry_run=options.dry_run or proves, on_event=on_event)
-    report = run(job)
+    proof = verb in {"verify", "up"} and not options.dry_run
+    report = run(job, (lambda sessions, found: prove(job, sessions, found)) if proof else None)
     return report, report.exit_code(finding=NOT_VERIFIED if proves else 4)
