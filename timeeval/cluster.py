@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning import inventory
 from provisioning.errors import ProvisionError
-from timeeval.engines.dask_engine import DaskEngine
+from timeeval.engines.dask_engine import RUN_JOB, DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host
 from timeeval.engines.overwrites import wishes_of
@@ -207,6 +207,7 @@ def make_engine(
     min_workers: int = 1,
     lease: float | None = None,
     slots: int | None = None,
+    task: str = RUN_JOB,
 ) -> DaskEngine:
     """Return the Dask engine for nodes of a cluster; nothing is started yet.
 
@@ -228,6 +229,8 @@ def make_engine(
         Seconds of silence after which nodes end the run's work.
     slots : int, optional
         Experiments at a time per host, instead of the cluster file's.
+    task : str
+        ``module:function`` that workers run.
 
     Raises
     ------
@@ -268,6 +271,7 @@ def make_engine(
         results=Path(results),
         collect=collect,
         min_workers=min_workers,
+        task=task,
     )
 
 

@@ -100,7 +100,7 @@ class DaskEngine:
         self._background: set[asyncio.Task[None]] = set()
         self._post: Post = lambda _event: None
         self._stopped = False
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, EngineError] = {}
         """What went wrong, by host that did not come up or was lost."""
 
     # --- the protocol ---------------------------------------------------------------------------------------------
@@ -119,6 +119,10 @@ class DaskEngine:
             logger.warning("The run goes on without %s: %s", host_name, reason)
         for member in self._members.values():
             post(HostUp(member.name, len(member.slots)))
+
+    def versions_of(self, host: str) -> dict[str, str]:
+        """Return what a host that came up said of its environment, by name."""
+        return dict(self._guards[host].versions)
 
     def results_dir(self, results_path: Path) -> Path:
         """See `timeeval.engines.base.Engine.results_dir`."""
@@ -167,7 +171,7 @@ class DaskEngine:
         outcomes = await asyncio.gather(*(guard.start(self._launcher) for guard in guards), return_exceptions=True)
         for guard, outcome in zip(guards, outcomes, strict=True):
             if isinstance(outcome, EngineError):
-                self.failures[guard.name] = str(outcome)
+                self.failures[guard.name] = outcome
                 await self._stop_guard(guard)
             elif isinstance(outcome, BaseException):
                 raise outcome
@@ -183,7 +187,7 @@ class DaskEngine:
                 f"{len(self._members)} of {len(self._hosts)} hosts came up, at least {self._min_workers} must:{causes}"
             )
 
-    async def _rise(self) -> dict[str, str]:
+    async def _rise(self) -> dict[str, EngineError]:
         """Start Dask on the guards that stand; returns why hosts stayed without workers."""
         # A host that only schedules is no member, and a lost one none any more.
         guards = [g for g in self._guards.values() if g.ready and (g.name in self._members or not g.host.slots)]
@@ -222,7 +226,7 @@ class DaskEngine:
         await asyncio.gather(*(clear(guard) for guard in self._guards.values() if not guard.gone))
         for name, cause in (await self._rise()).items():
             if name in self._members:
-                self._lose(self._members[name], cause, fenced_after=SETTLE_SECONDS)
+                self._lose(self._members[name], str(cause), fenced_after=SETTLE_SECONDS)
 
     def _rebuilt(self, task: asyncio.Task[None]) -> None:
         self._rebuilding = None
@@ -349,7 +353,7 @@ class DaskEngine:
     def _lose(self, member: Member, reason: str, *, fenced_after: float) -> None:
         if self._members.pop(member.name, None) is None:
             return
-        self.failures[member.name] = reason
+        self.failures[member.name] = EngineError(reason, host=member.name)
         for attempt_id in [key for key, value in self._running.items() if value is member]:
             del self._running[attempt_id]
         self._post(HostLost(member.name, reason, fenced_after))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 async def start_dask(
     guards: Sequence[GuardedHost], preferred: str, run_id: str, settings: DaskSettings
-) -> tuple[GuardedHost, dict[str, str]]:
+) -> tuple[GuardedHost, dict[str, EngineError]]:
     """Start all roles, with certificates that only they have.
 
     Parameters
@@ -34,7 +34,7 @@ async def start_dask(
     -------
     centre : GuardedHost
         Host of the scheduler and the client.
-    failures : dict of str to str
+    failures : dict of str to EngineError
         Why a host has no workers, by name.
 
     Raises
@@ -46,7 +46,7 @@ async def start_dask(
 
     authority = Authority.make(run_id)
     environment = settings.all_environment()
-    failures: dict[str, str] = {}
+    failures: dict[str, EngineError] = {}
     candidates = sorted(guards, key=lambda guard: guard.name != preferred)
     for centre in candidates:
         spec = {
@@ -59,7 +59,7 @@ async def start_dask(
             address = _checked(centre, await centre.spawn("scheduler", spec))["address"]
             break
         except EngineError as error:
-            failures[centre.name] = str(error)
+            failures[centre.name] = error
     else:
         raise EngineError(
             "no host could run the Dask scheduler:" + "".join(f"\n  {text}" for text in failures.values())
@@ -77,7 +77,7 @@ async def start_dask(
         try:
             _checked(guard, await guard.spawn("workers", spec))
         except EngineError as error:
-            failures[guard.name] = str(error)
+            failures[guard.name] = error
 
     async def start_client() -> None:
         spec = {
@@ -102,4 +102,5 @@ def _checked(guard: GuardedHost, message: Mapping[str, Any]) -> Mapping[str, Any
             host=guard.name,
             remedy="Run `timeeval-provision create-envs`.",
         )
+    guard.versions = dict(there)
     return message

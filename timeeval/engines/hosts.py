@@ -72,6 +72,7 @@ class GuardedHost:
     def __init__(self, host: Host, run_id: str, settings: DaskSettings, hear: Callable[[News], None]) -> None:
         self.host = host
         self.address = ""
+        self.versions: dict[str, str] = {}
         self._run_id = run_id
         self._settings = settings
         self._hear = hear

@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -61,16 +62,19 @@ def execute(task: str, job: bytes, attempt: str) -> str:
     return text
 
 
-def probe(job: bytes, attempt: dict[str, Any]) -> str:
-    """Tell what this worker is, after importing what experiments need there; the task of the self-check."""
-    modules: list[str] = json.loads(job)
-    missing = {}
-    for name in modules:
+def probe(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """Import what experiments need on this worker and report what cannot be; the task of the self-check."""
+    from timeeval.run.model import Outcome, Report
+
+    started = time.time()
+    missing = []
+    for name in json.loads(job):
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - a module may fail in any way, and how is the answer
-            missing[name] = f"{type(error).__name__}: {error}"
-    return json.dumps({"attempt": attempt["id"], "pid": os.getpid(), "versions": versions(), "missing": missing})
+            missing.append(f"{name} cannot be imported: {type(error).__name__}: {error}")
+    outcome = Outcome.INFRA if missing else Outcome.OK
+    return Report(attempt["id"], outcome, attempt["host"], started, time.time(), error="; ".join(missing)).to_json()
 
 
 class Voice:
