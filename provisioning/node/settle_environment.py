@@ -95,12 +95,26 @@ def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path, beat: Bea
     lock.write_text(args["lock"], encoding="utf-8")
     common = ["-q", "--no-cache", "--no-config"]
     make = [uv, "venv", *common, "--relocatable", "--prompt", fresh.name, "--python", base["path"], str(fresh)]
+    reused = _reusable(Path(args["prefix"]), base)
     sources = ["--offline", "--no-index", "--find-links", str(wheels), "--require-hashes", "--no-build"]
     wishes = ["--compile-bytecode"] if args["compile"] else []
     wishes += ["--allow-empty-requirements"] if not args["lock"].strip() else []
     python = ["--python", str(fresh / "bin" / "python")]
-    run(make)
+    if reused:
+        # most of an environment is the same after a new lock: what is, need not be compiled again
+        shutil.copytree(args["prefix"], str(fresh), symlinks=True, ignore=shutil.ignore_patterns(venvs.MARKER))
+    else:
+        run(make)
     run([uv, "pip", "sync", *common, *python, *sources, "--link-mode", "copy", *wishes, str(lock)], beat)
+
+
+def _reusable(prefix: Path, base: dict[str, str]) -> bool:
+    """Return whether what is there now may serve as a basis: ours, of this interpreter, and every file as promised."""
+    marker = venvs.read_marker(prefix)
+    if not marker or prefix.is_symlink() or venvs.version_of(prefix) != base["version"]:
+        return False
+    same = (prefix / "bin" / "python").resolve() == Path(base["path"])
+    return same and not venvs.edited(prefix, marker["files"], deep=True)
 
 
 def _prove(uv: str, args: dict[str, Any], fresh: Path) -> None:

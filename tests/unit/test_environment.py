@@ -264,6 +264,9 @@ def test_a_new_lock_replaces_the_environment_and_keeps_the_old_one(made):
     lab.make()
     assert lab.look()[2].empty
     assert (lab.prefix.parent / "demo.previous" / "bin" / "python").exists()
+    same = Path("lib") / f"python{MINOR}" / "site-packages" / "pkg" / "__init__.py"
+    previous = lab.prefix.parent / "demo.previous"
+    assert (lab.prefix / same).stat().st_mtime_ns == (previous / same).stat().st_mtime_ns
     stored = [path for path, _ in lab.look()[0]["store"]]
     assert not [path for path in stored if "dep-1.0" in path]
 
