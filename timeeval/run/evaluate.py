@@ -57,6 +57,7 @@ class Evaluation:
         )
         self._place = (self._session.locate if self._session else session.default_place)(request)
         self._prepared: list[Algorithm] = []
+        self._rows: list[ResultRow] | None = None
 
     def prepare(self) -> None:
         """Prepare this machine for its algorithms; hosts of a cluster are prepared when they come up."""
@@ -125,6 +126,7 @@ class Evaluation:
         )
         with _Bar(len(grid), disable=timeeval.disable_progress_bar) as bar:
             outcomes = conduct(plan, place, bar)
+        self._rows = outcomes.rows
         if self._session is not None:
             counts = Counter("missing" if row.outcome is None else row.outcome.value for row in outcomes.rows)
             self._session.finished.append(
@@ -134,6 +136,8 @@ class Evaluation:
 
     def rows(self) -> list[ResultRow] | None:
         """Return the grid with its records; None if the run did not begin."""
+        if self._rows is not None:
+            return self._rows
         path = self._timeeval.results_path / FILE_NAME
         if not path.is_file():
             return None

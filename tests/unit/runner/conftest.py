@@ -1,0 +1,56 @@
+"""Fixtures of the runner's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small_data import algorithm, deviation, write_datasets
+
+from timeeval import Algorithm, DatasetManager, DefaultMetrics, ResourceConstraints, TrainingType
+from timeeval.evaluation import SlotPool
+from timeeval.experiment import Experiment
+from timeeval.params.params import FixedParams
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_datasets(tmp_path / "data")
+
+
+@pytest.fixture
+def datasets(data: Path) -> DatasetManager:
+    return DatasetManager(data, create_if_missing=False)
+
+
+@pytest.fixture
+def experiment_of(datasets: DatasetManager, tmp_path: Path) -> Callable[..., Experiment]:
+    def make(function: Callable = deviation, dataset: str = "one", **fields: object) -> Experiment:
+        constraints = fields.pop("constraints", ResourceConstraints())
+        metrics = fields.pop("metrics", [DefaultMetrics.ROC_AUC])
+        params = FixedParams(fields.pop("params", {"a": 0}))
+        made = function if isinstance(function, Algorithm) else algorithm(function, **fields)
+        details = datasets.get("small", dataset)
+        trains = made.training_type is not TrainingType.UNSUPERVISED
+        return Experiment(
+            dataset=details,
+            algorithm=made,
+            params=params,
+            params_id=params.uid(),
+            repetition=1,
+            base_results_dir=tmp_path / "results",
+            resource_constraints=constraints,
+            metrics=metrics,
+            resolved_train_dataset_path=datasets.get_dataset_path(("small", dataset), train=True) if trains else None,
+            resolved_test_dataset_path=datasets.get_dataset_path(("small", dataset)),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="package")
+def pool() -> Iterator[SlotPool]:
+    pool = SlotPool(threads=1)
+    yield pool
+    pool.close()
