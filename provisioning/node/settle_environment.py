@@ -103,6 +103,10 @@ def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path, beat: Bea
     if reused:
         # most of an environment is the same after a new lock: what is, need not be compiled again
         shutil.copytree(args["prefix"], str(fresh), symlinks=True, ignore=shutil.ignore_patterns(venvs.MARKER))
+        # an installer takes a package for current when its version is, whatever it holds
+        there = records.of_folder(venvs.site_packages(fresh))
+        other = [key for key, digest in args["installed"].items() if there.get(key, digest) != digest]
+        wishes += [option for key in other for option in ("--reinstall-package", key.split("==")[0])]
     else:
         run(make)
     run([uv, "pip", "sync", *common, *python, *sources, "--link-mode", "copy", *wishes, str(lock)], beat)

@@ -271,6 +271,15 @@ def test_a_new_lock_replaces_the_environment_and_keeps_the_old_one(made):
     assert not [path for path in stored if "dep-1.0" in path]
 
 
+def test_a_project_that_changed_under_its_old_version_is_installed(made):
+    lab = made
+    (lab.project / "pkg" / "__init__.py").write_text("answer = 43\n")
+    assert "other packages are there: mine" in lab.look()[2].changes[0].title
+    lab.make()
+    assert lab.look()[2].empty
+    assert (lab.packages() / "pkg" / "__init__.py").read_text() == "answer = 43\n"
+
+
 @pytest.mark.parametrize("deed", ["edit", "add", "remove", "pip"])
 def test_site_packages_changed_by_hand_are_noticed(made, deed):
     lab = made
