@@ -1,0 +1,434 @@
+"""An attempt in its own process: every way to go wrong is an outcome, and the keeper goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_data import algorithm, deviation
+
+from timeeval import ResourceConstraints, TrainingType
+from timeeval.durations import Duration
+from timeeval.errors import DockerMemoryError, DockerTimeoutError, InfrastructureError
+from timeeval.evaluation import SlotPool, pack, run_job
+from timeeval.run import layout, slot
+from timeeval.run.model import Outcome, Report
+from timeeval.run.packing import Packer, PackingError, decode
+
+GLOBAL = 3
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def run(pool, experiment_of, results):
+    numbers = iter(range(1, 1000))
+
+    def once(function, dataset: str = "one", **fields) -> Report:
+        job = pack(experiment_of(function, dataset, **fields), results)
+        return Report.from_json(run_job(job, {"id": f"r1-{next(numbers)}", "host": "here"}, pool))
+
+    return once
+
+
+def log_of(results: Path, report: Report) -> str:
+    return (layout.work_dir(results, report.attempt) / "execution.log").read_text()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 5) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+def test_ok_report_and_files(run, results):
+    report = run(deviation)
+    assert (report.outcome, report.error, report.host) == (Outcome.OK, "", "here")
+    assert report.values["ROC_AUC"] == 1.0
+    assert report.values["execute_preprocess_time"] is None
+    assert report.hyper_params == '{"a": 0}'
+    assert report.cpu_seconds >= 0
+    assert report.peak_memory > 10_000_000
+    files = {path.name for path in layout.work_dir(results, report.attempt).iterdir()}
+    assert files == {
+        *("anomaly_scores.ts", "execution.log", "hyper_params.json", "metrics.csv", "raw_anomaly_scores.ts"),
+    }
+
+
+def test_outcome_is_kept_before_it_is_told_and_not_computed_twice(pool, experiment_of, results):
+    def counts(data, args):
+        with Path(args["file"]).open("a") as file:
+            file.write("x")
+        return deviation(data, args)
+
+    counter = results.parent / "counter"
+    job = pack(experiment_of(counts, params={"file": str(counter)}), results)
+    first = run_job(job, {"id": "r1-77", "host": "here"}, pool)
+    assert json.loads(layout.outcome_file(results, "r1-77").read_text()) == json.loads(first)
+    assert run_job(job, {"id": "r1-77", "host": "here"}, pool) == first
+    assert counter.read_text() == "x"
+
+
+def test_functions_travel_by_value_with_globals_and_helpers(run):
+    def helper(data):
+        return deviation(data, {}) * GLOBAL
+
+    assert run(lambda data, _: helper(data), name="by value").outcome is Outcome.OK
+
+
+def test_exceptions_are_errors_with_their_repr_and_traceback(run, results):
+    def raises(data, args):
+        raise ValueError("no such thing")
+
+    report = run(raises)
+    assert (report.outcome, report.error) == (Outcome.ERROR, "ValueError('no such thing')")
+    assert "in raises" in report.traceback
+    assert "no such thing" in log_of(results, report)
+    assert report.hyper_params == '{"a": 0}'
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (DockerTimeoutError("slow"), Outcome.TIMEOUT),
+        (DockerMemoryError("fat"), Outcome.OOM),
+        (MemoryError("fat"), Outcome.OOM),
+        (InfrastructureError("broken"), Outcome.INFRA),
+        (OSError(28, "No space left on device"), Outcome.INFRA),
+        (TimeoutError("somebody's server"), Outcome.ERROR),
+        (SystemExit(0), Outcome.ERROR),
+        (KeyboardInterrupt(), Outcome.ERROR),
+    ],
+)
+def test_outcome_by_exception(run, error, outcome):
+    def raises(data, args):
+        raise error
+
+    report = run(raises)
+    assert (report.outcome, report.error) == (outcome, repr(error))
+
+
+def test_exception_with_a_broken_repr(run):
+    class EvilError(Exception):
+        def __repr__(self):
+            raise RuntimeError
+
+        __str__ = __repr__
+
+    def raises(data, args):
+        raise EvilError
+
+    assert run(raises).error == "EvilError(<its repr raised RuntimeError>)"
+
+
+def test_segmentation_fault(run):
+    def crashes(data, args):
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(10)
+
+    report = run(crashes)
+    assert report.outcome is Outcome.ERROR
+    assert "the execute phase died of signal 11" in report.error
+    assert run(deviation).outcome is Outcome.OK
+
+
+def test_exit(run):
+    report = run(lambda _data, _: os._exit(3), name="exits")
+    assert report.outcome is Outcome.ERROR
+    assert "ended its process with exit status 3" in report.error
+
+
+def test_killed_from_outside_is_not_the_algorithms_fault(run):
+    report = run(lambda _data, _: os.kill(os.getpid(), signal.SIGKILL), name="killed")
+    assert report.outcome is Outcome.INFRA
+    assert "killed from outside" in report.error
+
+
+def test_time_limit_of_execution_ends_one_that_ignores_sigterm(run):
+    def hangs(data, args):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            pass
+
+    started = time.monotonic()
+    report = run(hangs, constraints=ResourceConstraints(execute_timeout=Duration("1 second")))
+    assert report.outcome is Outcome.TIMEOUT
+    assert "execute phase did not end within 1 seconds" in report.error
+    assert time.monotonic() - started < 15  # a bound against a hang, not a measure
+
+
+def test_time_limit_of_training_keeps_its_name(run):
+    def hangs(data, args):
+        time.sleep(60)
+
+    fields = {"training_type": TrainingType.SEMI_SUPERVISED}
+    limit = ResourceConstraints(train_timeout=Duration("1 second"))
+    report = run(hangs, "trained", constraints=limit, **fields)
+    assert report.outcome is Outcome.TIMEOUT
+    assert "train phase" in report.error
+
+
+def test_training_time_survives_a_timeout_of_the_execution(run):
+    def hangs_later(data, args):
+        if data.shape[1] == 1:
+            time.sleep(60)
+        return data
+
+    limit = ResourceConstraints(execute_timeout=Duration("1 second"))
+    report = run(hangs_later, "trained", constraints=limit, training_type=TrainingType.SEMI_SUPERVISED)
+    assert report.outcome is Outcome.TIMEOUT
+    assert report.values["train_main_time"] >= 0
+
+
+def test_memory_limit_counts_the_whole_tree(run):
+    def eats(data, args):
+        eater = "x = bytearray(300 << 20); import time; time.sleep(60)"
+        subprocess.run([sys.executable, "-c", eater], check=True)
+
+    report = run(eats, constraints=ResourceConstraints(task_memory_limit=350 << 20))
+    assert report.outcome is Outcome.OOM
+    assert f"its limit is {350 << 20}" in report.error
+    assert report.peak_memory > 350 << 20
+
+
+def test_flooding_stdout_and_stderr_from_below_python_is_harmless(run, results):
+    def floods(data, args):
+        os.write(1, b"from below\n")
+        os.write(2, b"x" * (8 << 20))
+        return deviation(data, args)
+
+    report = run(floods)
+    assert report.outcome is Outcome.OK
+    assert "from below" in log_of(results, report)
+
+
+def test_endless_output_is_ended(run, monkeypatch):
+    monkeypatch.setattr(slot, "LOG_LIMIT", 1 << 20)
+
+    def floods(data, args):
+        while True:
+            os.write(1, b"x" * (1 << 16))
+            time.sleep(0.001)
+
+    report = run(floods)
+    assert report.outcome is Outcome.ERROR
+    assert "the log may have 1048576" in report.error
+
+
+def test_closing_all_descriptors_is_harmless(run):
+    def closes(data, args):
+        os.closerange(0, 256)
+        time.sleep(60)
+
+    report = run(closes, constraints=ResourceConstraints(execute_timeout=Duration("20 seconds")))
+    assert report.outcome is Outcome.ERROR
+    assert run(deviation).outcome is Outcome.OK
+
+
+def test_closing_the_standard_streams_is_harmless(run):
+    def closes(data, args):
+        sys.stdout.close()
+        sys.stderr.close()
+        return deviation(data, args)
+
+    run(closes)
+    assert run(deviation).outcome is Outcome.OK
+
+
+def test_what_an_experiment_leaves_running_is_ended(run, tmp_path):
+    def leaves(data, args):
+        code = "import os, sys, time; os.setsid(); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+        subprocess.Popen([sys.executable, "-c", code, args["file"]])
+        file = Path(args["file"])
+        while not (file.exists() and file.read_text()):
+            time.sleep(0.01)
+        if args["crash"]:
+            os._exit(1)
+        return deviation(data, args)
+
+    for crash in (False, True):
+        file = tmp_path / f"pid-{crash}"
+        run(leaves, params={"file": str(file), "crash": crash})
+        assert gone(int(file.read_text()))
+
+
+def test_state_does_not_leak_into_the_next_experiment(run, tmp_path):
+    def pollutes(data, args):
+        os.environ["POLLUTED"] = "1"
+        os.chdir("/")
+        np.random.seed(1)
+        return deviation(data, args)
+
+    def looks(data, args):
+        Path(args["file"]).write_text(json.dumps([os.environ.get("POLLUTED"), str(Path.cwd()), np.random.random()]))
+        return deviation(data, args)
+
+    seen = []
+    for number in range(2):
+        run(pollutes)
+        file = tmp_path / f"seen-{number}"
+        run(looks, params={"file": str(file)})
+        seen.append(json.loads(file.read_text()))
+    assert [entry[:2] for entry in seen] == [[None, str(Path.cwd())]] * 2
+    assert seen[0][2] != seen[1][2]
+
+
+def test_the_process_is_kept(run, tmp_path):
+    def tells(data, args):
+        with Path(args["file"]).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return deviation(data, args)
+
+    file = tmp_path / "pids"
+    for _ in range(3):
+        run(tells, params={"file": str(file)})
+    pids = set(file.read_text().split())
+    assert len(pids) == 1
+    assert str(os.getpid()) not in pids
+
+
+def test_cancelling_kills_and_says_so(experiment_of, results, tmp_path):
+    pool = SlotPool(1)
+    file = tmp_path / "pid"
+
+    def hangs(data, args):
+        Path(args["file"]).write_text(str(os.getpid()))
+        time.sleep(60)
+
+    job = pack(experiment_of(hangs, params={"file": str(file)}), results)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(run_job(job, {"id": "r1-5", "host": "here"}, pool)))
+    thread.start()
+    while not (file.exists() and file.read_text()):
+        time.sleep(0.01)
+    assert pool.cancel("r1-5")
+    thread.join(10)
+    assert Report.from_json(answers[0]).outcome is Outcome.CANCELLED
+    assert gone(int(file.read_text()))
+    assert not pool.cancel("r1-5")
+    pool.close()
+
+
+def test_processes_end_with_their_keeper(tmp_path, results):
+    file = tmp_path / "pids"
+    code = f"""
+import os, threading, time
+from timeeval.run.nursery import Nursery
+import socket
+ours, theirs = socket.socketpair()
+nursery = Nursery()
+child = nursery.start(theirs)
+open({str(file)!r}, "w").write(f"{{nursery._zygote.pid}} {{child.pid}}")
+time.sleep(600)
+"""
+    keeper = subprocess.Popen([sys.executable, "-c", code])
+    while not (file.exists() and file.read_text()):
+        time.sleep(0.02)
+    pids = [int(pid) for pid in file.read_text().split()]
+    assert all(is_alive(pid) for pid in pids)
+    keeper.kill()
+    keeper.wait()
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_killed_zygote_is_replaced(experiment_of, results):
+    pool = SlotPool(1)
+    job = pack(experiment_of(), results)
+    run_job(job, {"id": "r1-1", "host": "here"}, pool)
+    os.kill(pool._nursery._zygote.pid, signal.SIGKILL)
+    outcomes = [Report.from_json(run_job(job, {"id": f"r1-{n}", "host": "here"}, pool)).outcome for n in (2, 3)]
+    assert outcomes[-1] is Outcome.OK
+    assert outcomes[0] in (Outcome.OK, Outcome.INFRA)
+    pool.close()
+
+
+def test_unwritable_results_are_the_hosts_fault(pool, experiment_of, tmp_path):
+    (tmp_path / "file").write_text("")
+    job = pack(experiment_of(), tmp_path / "file" / "results")
+    report = Report.from_json(run_job(job, {"id": "r1-1", "host": "node7"}, pool))
+    assert report.outcome is Outcome.INFRA
+    assert "node7: NotADirectoryError" in report.error
+
+
+def test_garbage_is_an_infrastructure_error(pool):
+    report = Report.from_json(run_job(b"garbage", {"id": "r1-1", "host": "here"}, pool))
+    assert report.outcome is Outcome.INFRA
+
+
+def test_missing_module_is_named_with_its_remedy(pool, experiment_of, results):
+    header, payload = decode(pack(experiment_of(), results))
+    from timeeval.run.packing import encode
+
+    broken = payload.replace(b"timeeval.algorithm", b"timeevil.algorithm")
+    assert broken != payload
+    report = Report.from_json(run_job(encode(header, broken), {"id": "r1-9", "host": "here"}, pool))
+    assert report.outcome is Outcome.INFRA
+    assert "timeevil" in report.error
+    assert "create-envs" in report.error
+
+
+def test_calls_run_where_experiments_do(pool, results, tmp_path):
+    def touch():
+        (tmp_path / "touched").write_text(str(os.getpid()))
+
+    packer = Packer(results)
+    report = Report.from_json(run_job(packer.pack_calls([touch], "prepare"), {"id": "r1-b1", "host": "here"}, pool))
+    assert report.outcome is Outcome.OK
+    assert int((tmp_path / "touched").read_text()) != os.getpid()
+    assert not layout.outcome_file(results, "r1-b1").exists()
+
+
+def test_what_cannot_travel_says_what_and_how(experiment_of, results):
+    lock = threading.Lock()
+
+    def locked(data, args):
+        with lock:
+            return data
+
+    with pytest.raises(PackingError, match=r"algorithm locked cannot travel .*lock.* inside the function"):
+        pack(experiment_of(locked), results)
+
+
+def test_grids_do_not_travel(experiment_of, results):
+    from timeeval.params import FullParameterGrid
+
+    small = pack(experiment_of(algorithm(name="x")), results)
+    large = pack(experiment_of(algorithm(name="x", param_config=FullParameterGrid({"a": list(range(5000))}))), results)
+    assert abs(len(large) - len(small)) < 100
+
+
+def test_layout_publishes_and_replaces(results):
+    from timeeval.run.model import Cell
+
+    cell = Cell("a", "c", "d", "p", 1)
+    for attempt in ("r1-1", "r1-2"):
+        folder = layout.work_dir(results, attempt)
+        folder.mkdir(parents=True)
+        (folder / attempt).write_text("")
+        assert layout.publish(results, cell, attempt)
+    assert [path.name for path in (results / "a" / "p" / "c" / "d" / "1").iterdir()] == ["r1-2"]
+    assert not layout.publish(results, cell, "r1-3")
+    layout.tidy(results)
+    assert not (results / layout.PRIVATE).exists()
+    with contextlib.suppress(FileNotFoundError):
+        layout.forget_outcome(results, "r1-1")
