@@ -142,12 +142,14 @@ def lines(report: Report, *, dry_run: bool = False) -> Iterator[str]:
 
 
 def documents(report: Report, command: str) -> Iterator[str]:
-    """Write a report for programs: one JSON object per line, each with its schema."""
+    """Write a report for programs: one JSON object per line, each with its schema; ``check`` also tells its facts."""
     for finding in report.findings:
         yield json.dumps({"schema": SCHEMA, "command": command, "node": None, "findings": [_finding(finding)]})
     for node in report.nodes:
+        facts = {"facts": dict(node.facts)} if command == "check" else {}
         yield json.dumps(
-            {
+            facts
+            | {
                 "schema": SCHEMA,
                 "command": command,
                 "node": node.node,

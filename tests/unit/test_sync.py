@@ -210,6 +210,17 @@ def test_a_lock_names_its_holder_and_dies_with_it(cluster: Cluster, sync: Callab
     assert sync().exit_code() == 0
 
 
+def test_who_shares_a_place_with_a_node_that_failed_is_told_so(cluster: Cluster, sync: Callable[..., Report]) -> None:
+    shared = replace(cluster, nodes=(*cluster.nodes, Node("beta", is_driver=True)))
+    folder = cluster.datasets[0].path
+    with open_session(cluster, cluster.nodes[0]) as session, ExitStack() as stack:
+        hold(stack, session, {str(folder): within(folder)})
+        report = sync(shared)
+    assert report.by_state() == {"failed": ["alpha", "beta"]}
+    assert report.exit_code() == 32 | 4
+    assert "is the same place as on alpha, which failed" in str(report.nodes[1].error)
+
+
 def test_a_lock_is_free_after_its_holder_was_killed(cluster: Cluster, sync: Callable[..., Report]) -> None:
     program = (
         "import sys; from contextlib import ExitStack; from pathlib import PurePosixPath\n"

@@ -1,0 +1,35 @@
+"""The live view: it adds up bytes, and on no terminal it only logs."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from provisioning.view import View
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_without_a_terminal_each_step_is_logged_once(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, "provisioning.view"), View(live=False) as view:
+        for done in (0, 50, 100):
+            view.event("node1", {"title": "copy", "done": done, "total": 100, "unit": "B"})
+        view.event("node1", {"title": "failed", "error": "node1: the disk became full"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "node1: copy",
+        "node1: failed: node1: the disk became full",
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_the_bytes_of_all_nodes_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    with View(live=True) as view:
+        view.event("node1", {"title": "copy", "done": 30, "total": 100, "unit": "B"})
+        view.event("node2", {"title": "copy", "done": 50, "total": 100, "unit": "B"})
+        view.event("node2", {"title": "verify", "done": 1, "total": 2})
+        assert view._bar is not None
+        assert (view._bar.n, view._bar.total) == (80, 200)
+    assert "B" in capsys.readouterr().err
