@@ -39,6 +39,14 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     kind: str = "metric"
 
+    @property
+    def name(self) -> str:
+        """What the case is called in the report."""
+        if self.metric == "RangePrecisionRangeRecallAUC":
+            return "RANGE_PR_AUC" if self.options == _RANGE_PR_AUC else "FIXED_RANGE_PR_AUC"
+        shown = (str(value).replace("True", "compat") for value in self.options.values())
+        return f"{self.metric}({', '.join(shown)})"
+
 
 def _goals(*ratios: float) -> dict[int, float]:
     return dict(zip(SIZES, ratios, strict=False))
@@ -81,8 +89,8 @@ def make_series(n: int, *, smooth: bool) -> tuple[np.ndarray[Any, Any], np.ndarr
 class Comparison:
     """Two workers and the arrays both read."""
 
-    def __init__(self, ours: Worker, peer: Worker, folder: Path) -> None:
-        self.ours, self.peer, self.folder = ours, peer, folder
+    def __init__(self, ours: Worker, peer: Worker, folder: Path, only: str) -> None:
+        self.ours, self.peer, self.folder, self.only = ours, peer, folder, only
 
     def rows(self, sizes: list[int]) -> Iterator[Row]:
         """Yield all measurements."""
@@ -95,18 +103,17 @@ class Comparison:
                 np.save(paths["labels"], labels)
                 np.save(paths["scores"], scores)
                 for case in CASES:
-                    yield self._metric(case, n, label, paths)
-                yield _shared(label, labels, scores)
-                if not smooth:
-                    for method in WINDOW_GOALS:
+                    if self.only in case.name:
+                        yield self._metric(case, n, label, paths)
+                if self.only in "together":
+                    yield _shared(label, labels, scores)
+                for method in WINDOW_GOALS if not smooth else ():
+                    if self.only in f"ReverseWindowing(100, {method})":
                         yield from self._window(method, n, label, paths["scores"])
 
     def _metric(self, case: Case, n: int, label: str, paths: dict[str, str]) -> Row:
         request = {"kind": case.kind, "metric": case.metric, "options": case.options, **paths}
-        shown = "" if case.options == _RANGE_PR_AUC else ", ".join(f"{k}={v}" for k, v in case.options.items())
-        name = "FIXED_RANGE_PR_AUC" if case.metric.startswith("RangePrecisionR") else case.metric
-        name = "RANGE_PR_AUC" if case.options == _RANGE_PR_AUC else name
-        work = f"{label} {name}({_short(shown)})"
+        work = f"{label} {case.name}"
         if n not in case.goals:
             seconds = statistics.median(self.ours.ask(**request)["seconds"] for _ in range(REPEATS))
             return Row(work, seconds * 1e3, None, "ms CPU", goal=100, absolute=True)
@@ -156,14 +163,11 @@ def _same(ours: dict[str, Any], peer: dict[str, Any]) -> bool:
     return bool(np.isclose(ours["value"], peer["value"], rtol=0, atol=1e-9, equal_nan=True))
 
 
-def _short(options: str) -> str:
-    return options.replace("max_buffer_size=", "").replace("compatibility_mode=True", "compat")
-
-
 def main() -> None:
     """Measure and print; exit with 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--only", default="", help="measure only the work whose name contains this text")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="points per series, comma-separated")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.sizes.split(",")]
@@ -178,7 +182,7 @@ def main() -> None:
         missed = []
 
         def watched() -> Iterator[Row]:
-            for row in Comparison(ours, peer, Path(folder)).rows(sizes):
+            for row in Comparison(ours, peer, Path(folder), arguments.only).rows(sizes):
                 if row.met is False:
                     missed.append(row.work)
                 yield row

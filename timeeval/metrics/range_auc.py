@@ -42,6 +42,8 @@ class RangePrecisionRangeRecallAUC(AucMetric):
        NeurIPS 2018.
     """
 
+    sorts_all = True
+
     def __init__(  # noqa: PLR0917  TimeEval 1.5's signature
         self,
         max_samples: int = 50,
@@ -85,14 +87,15 @@ class RangePrecisionRangeRecallAUC(AucMetric):
         )
 
     def _curve(self, scoring: Scoring) -> tuple[Array, Array]:
-        thresholds = self._thresholds(scoring.distinct)
+        thresholds = self._thresholds(scoring.order.distinct)
         curve = range_precision_recall(scoring.scores, thresholds, scoring.anomalies, *self._rewards())
-        # The curve has the precision of the scores, as in TimeEval 1.5: with float32 its rounding breaks ties.
-        precision, recall = (values.astype(thresholds.dtype) for values in curve)
+        # The curve has the dtype of the scores, as in TimeEval 1.5: with float32 its rounding breaks ties.
+        kind = thresholds.dtype
+        precision, recall = (values.astype(kind) for values in curve)
         order = np.lexsort((-precision, recall))[::-1]
         return (
-            np.concatenate(([1.0], recall[order], [0.0])),
-            np.concatenate(([scoring.positives / scoring.n], precision[order], [1.0])),
+            np.concatenate(([1.0], recall[order], [0.0]), dtype=kind),
+            np.concatenate(([scoring.positives / scoring.n], precision[order], [1.0]), dtype=kind),
         )
 
     def _thresholds(self, distinct: Array) -> Array:

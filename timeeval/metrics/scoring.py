@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeGuard
 
 import numpy as np
 
 from timeeval.metrics.metric import CONSTANT_SCORES, Array, Metric, validated
+from timeeval.metrics.order import Order, firsts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,40 +61,16 @@ class Scoring:
         self.y_true = y_true
         self.scores = y_score
         self.labels: Array = y_true == 1
+        self.order = Order(y_score)
         self.n = len(y_score)
         self.positives = int(np.count_nonzero(self.labels))
         if np.count_nonzero(y_true) != self.positives:
             raise ValueError("y_true must hold nothing but 0 (normal) and 1 (anomalous).")
 
-    @cached_property
-    def ascending(self) -> Array:
-        """All scores, sorted, shape (n,)."""
-        # Sorting values is several times faster than argsort: numpy has vector instructions for it.
-        return np.sort(self.scores)
-
-    def highest(self, count: int) -> Array:
-        """Return the `count` highest scores and all that equal the lowest of them, sorted."""
-        if 4 * count < self.n and "ascending" not in self.__dict__:
-            lowest = np.partition(self.scores, self.n - count)[self.n - count]
-            return np.sort(self.scores[self.scores >= lowest])
-        if count >= self.n:
-            return self.ascending
-        first = np.searchsorted(self.ascending, self.ascending[self.n - count], side="left")
-        return self.ascending[first:]
-
-    @cached_property
-    def distinct(self) -> Array:
-        """The distinct scores, ascending."""
-        ascending = self.ascending
-        is_new = np.empty(self.n, dtype=bool)
-        is_new[:1] = True
-        np.not_equal(ascending[1:], ascending[:-1], out=is_new[1:])
-        return ascending if is_new.all() else ascending[is_new]
-
     @property
     def constant(self) -> bool:
         """Whether all scores are equal."""
-        return bool(self.ascending[0] == self.ascending[-1])
+        return self.order.lowest == self.order.top
 
     @cached_property
     def anomalies(self) -> Ranges:
@@ -115,13 +92,9 @@ class Scoring:
         Only distinct scores of anomalous points are kept: nowhere else does recall change.
         """
         positive_scores = np.sort(self.scores[self.labels])
-        is_first = np.ones(len(positive_scores), dtype=bool)
-        np.not_equal(positive_scores[1:], positive_scores[:-1], out=is_first[1:])
-        first = np.flatnonzero(is_first)[::-1]
-        values = positive_scores[first]
-        below = np.searchsorted(self.ascending, values, side="left")
-        up_to = np.searchsorted(self.ascending, values, side="right")
-        positives = np.diff(first, prepend=self.positives) * -1
+        first = np.flatnonzero(firsts(positive_scores))[::-1]
+        below, up_to = self.order.counts(positive_scores[first])
+        positives = -np.diff(first, prepend=self.positives)
         return TieGroups(
             positives=positives,
             points=up_to - below,
@@ -131,7 +104,15 @@ class Scoring:
 
 
 class ScoringMetric(Metric):
-    """A metric that is computed from a `Scoring`, so that several metrics of one result share its work."""
+    """A metric that is computed from a `Scoring`, so that several metrics of one result share its work.
+
+    Attributes
+    ----------
+    sorts_all
+        Whether the metric needs all scores sorted, which then spares other metrics of the result some work.
+    """
+
+    sorts_all: ClassVar[bool] = False
 
     def score(self, y_true: Array, y_score: Array) -> float:
         """Compute the metric for checked input, see `Metric.score`."""
@@ -172,6 +153,8 @@ def score_each(metrics: Sequence[Metric], y_true: Array, y_score: Array) -> list
                 continue
             if shared is None:
                 shared = Scoring(*validated(metric, y_true, y_score))
+                if any(isinstance(one, ScoringMetric) and one.sorts_all for one in metrics):
+                    _ = shared.order.ascending
             outcomes.append(_shared_value(metric, shared))
         except Exception as error:  # noqa: BLE001  a metric may be the user's own code; its failure is its outcome
             outcomes.append(error)

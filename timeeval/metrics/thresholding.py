@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from timeeval.metrics.order import firsts
 from timeeval.metrics.scoring import Scoring, runs
 
 if TYPE_CHECKING:
@@ -282,13 +283,11 @@ def top_k_ranges_threshold(scoring: Scoring, k: int, floor: float | None = None)
     floor
         The smallest score that counts as such; None: the smallest of all.
     """
-    floor = float(scoring.scores.min()) if floor is None else floor
+    floor = scoring.order.lowest if floor is None else floor
     size = 1024
     while True:
-        highest = scoring.highest(size)
-        first = np.ones(len(highest), dtype=bool)
-        np.not_equal(highest[1:], highest[:-1], out=first[1:])
-        at = np.flatnonzero(first)
+        highest = scoring.order.highest(size)
+        at = np.flatnonzero(firsts(highest))
         at = at[(highest[at] > floor) & (highest[at] < highest[-1])]
         candidates = highest[at]
         pairs = np.sort(scoring.pair_minima[scoring.pair_minima >= highest[0]])

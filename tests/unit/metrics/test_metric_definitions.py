@@ -49,7 +49,7 @@ def test_range_precision_and_recall_at_every_threshold(series, p_options, r_opti
     labels, scores = series
     expected = reference.range_curve(labels, scores, samples, p_options, r_options)
     metric = RangePrecisionRangeRecallAUC(max_samples=samples)
-    thresholds = metric._thresholds(Scoring(labels, scores).distinct)
+    thresholds = metric._thresholds(Scoring(labels, scores).order.distinct)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(range_module, "_CELLS_AT_A_TIME", cells)
         curve = range_precision_recall(scores, thresholds, runs(labels > 0), Reward(**p_options), Reward(**r_options))
@@ -123,7 +123,7 @@ def test_many_anomalies_share_long_predicted_ranges():
     scores = np.convolve(rng.random(430), np.ones(31) / 31, "valid")
     options = {"alpha": 0.2, "cardinality": "reciprocal", "bias": "middle"}
     expected = reference.range_curve(labels, scores, 50, options, options)
-    thresholds = RangePrecisionRangeRecallAUC()._thresholds(Scoring(labels, scores).distinct)
+    thresholds = RangePrecisionRangeRecallAUC()._thresholds(Scoring(labels, scores).order.distinct)
     curve = range_precision_recall(scores, thresholds, runs(labels > 0), Reward(**options), Reward(**options))
     assert np.stack(curve, axis=1) == pytest.approx(np.array(expected), **EQUAL)
 
