@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from provisioning.errors import UsageError
+from provisioning.errors import UnreachableError, UsageError
 
 __all__ = ["sandbox"]
 
@@ -79,7 +79,7 @@ def down(folder: Path, everything: bool) -> None:
 @FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per node.")
 def status(folder: Path, as_json: bool) -> None:
-    """Show each node with its address, its container's state and what is wrong with it."""
+    """Show each node with its address and what is wrong with it; exit status 8 unless all are well."""
     from provisioning.sandbox.cluster import Sandbox
 
     cluster = Sandbox.load(folder)
@@ -91,6 +91,8 @@ def status(folder: Path, as_json: bool) -> None:
             click.echo(json.dumps(row))
         else:
             click.echo(f"{node.name:<8} {node.address:<16} {', '.join(ailments) or 'well'}")
+    if found:
+        sys.exit(UnreachableError.exit_code)
 
 
 @sandbox.command(name="base-images")

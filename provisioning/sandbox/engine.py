@@ -28,18 +28,26 @@ class EngineFacts:
         The engine's release.
     cgroup_version : int
         1 or 2.
-    operating_system : str
-        The engine's own name of its system; Docker Desktop names itself here.
+    obstacle : str or None
+        Why nodes cannot be had on this engine, where that is known beforehand.
     """
 
     version: str
     cgroup_version: int
-    operating_system: str
+    obstacle: str | None
 
 
 def tail(text: str, lines: int = 12) -> str:
     """Give the last lines of a log, indented for a message."""
     return "\n".join(f"    {line}" for line in text.strip().splitlines()[-lines:])
+
+
+def _obstacle(info: dict[str, Any]) -> str | None:
+    if "Docker Desktop" in info.get("OperatingSystem", ""):
+        return "Docker Desktop keeps its containers in a virtual machine, where this one cannot reach their addresses"
+    if "name=rootless" in (info.get("SecurityOptions") or ()):
+        return "a rootless engine cannot start the nodes' own engines, and this machine cannot reach their addresses"
+    return None
 
 
 class Engine:
@@ -152,7 +160,7 @@ class Engine:
         return EngineFacts(
             version=info["ServerVersion"],
             cgroup_version=int(info.get("CgroupVersion") or 1),
-            operating_system=info.get("OperatingSystem", ""),
+            obstacle=_obstacle(info),
         )
 
     def image_id(self, tag: str) -> str | None:

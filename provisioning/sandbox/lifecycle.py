@@ -24,6 +24,7 @@ from provisioning.sandbox.recipe import BASE_PLAIN, BASE_PYTHON, NODE
 __all__ = ["Consent", "build_base_images", "down", "project_of", "up"]
 
 DEFAULT_NODES = 3
+NETWORK_ATTEMPTS = 3
 WRITTEN = ("cluster.toml", "ssh_config", "known_hosts", files.KEY, f"{files.KEY}.pub", STATE_FILE)
 Say = Callable[[str], None]
 Consent = Callable[[int], None]
@@ -127,6 +128,8 @@ def up(folder: Path, *, nodes: int | None, consent: Consent, say: Say, engine: E
     """
     docker = engine or Engine()
     facts = docker.facts()
+    if facts.obstacle is not None:
+        raise SandboxError(facts.obstacle, remedy="use a Docker Engine that runs on Linux as a system service")
     folder.mkdir(parents=True, exist_ok=True)
     home = folder.resolve()
     changes: list[str] = []
@@ -136,16 +139,16 @@ def up(folder: Path, *, nodes: int | None, consent: Consent, say: Say, engine: E
         image, built = images.build(docker, NODE, base, say)
         if built:
             changes.append(f"image {image} built")
+        subnet, made = _network(docker, name)
+        if made:
+            changes.append(f"network {name} ({subnet}) made")
+        present = _containers(docker, name)
+        specs = node_specs(name, subnet, nodes or len(present) or DEFAULT_NODES, image)
+        argvs = {spec.container: run_argv(spec, name, facts.cgroup_version) for spec in specs}
+        changes += _converge(docker, specs, argvs, present, consent)
+        cluster = Sandbox(name, home, tuple(SandboxNode(s.name, s.container, s.address, docker) for s in specs))
         with ThreadPoolExecutor(max_workers=1) as pool:
             bases = pool.submit(build_base_images, docker, say)
-            subnet, made = _network(docker, name)
-            if made:
-                changes.append(f"network {name} ({subnet}) made")
-            present = _containers(docker, name)
-            specs = node_specs(name, subnet, nodes or len(present) or DEFAULT_NODES, image)
-            argvs = {spec.container: run_argv(spec, name, facts.cgroup_version) for spec in specs}
-            changes += _converge(docker, specs, argvs, present, consent)
-            cluster = Sandbox(name, home, tuple(SandboxNode(s.name, s.container, s.address, docker) for s in specs))
             for node in cluster.nodes:
                 changes += [f"{node.name} mended ({ailment})" for ailment in node.heal()]
             changes += _access(cluster, specs)
@@ -204,13 +207,18 @@ def _network(docker: Engine, name: str) -> tuple[str, bool]:
     found = _subnet(docker.inspect([name]))
     if found is not None:
         return found, False
-    docker.run("network", "create", name)
-    chosen = _subnet(docker.inspect([name]))
-    docker.run("network", "rm", name)
-    if chosen is None:
-        raise SandboxError("the Docker Engine gives its networks no IPv4 range")
-    docker.run("network", "create", "--subnet", chosen, "--label", f"{LABEL}={name}", name)
-    return chosen, True
+    refused = ""
+    for _attempt in range(NETWORK_ATTEMPTS):
+        docker.run("network", "create", name)
+        chosen = _subnet(docker.inspect([name]))
+        docker.run("network", "rm", name)
+        if chosen is None:
+            raise SandboxError("the Docker Engine gives its networks no IPv4 range")
+        made = docker.attempt("network", "create", "--subnet", chosen, "--label", f"{LABEL}={name}", name)
+        if made.returncode == 0:
+            return chosen, True
+        refused = made.stderr.strip()  # somebody else took the range in between
+    raise SandboxError(f"no network could be made: {refused}", remedy="remove unused ones: `docker network prune`")
 
 
 def _subnet(described: list[dict[str, Any]]) -> str | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,55 @@ def test_an_engine_that_does_not_answer_is_named_with_its_cause(tmp_path):
     engine = fake_docker(tmp_path, """echo '{"ServerErrors": ["permission denied"]}'; exit 1""")
     with pytest.raises(SandboxError, match=r"permission denied.*usermod -aG docker"):
         engine.facts()
+
+
+@pytest.mark.parametrize(
+    ("said", "obstacle"),
+    [
+        ('"OperatingSystem": "Docker Desktop"', "virtual machine"),
+        ('"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]', "rootless"),
+    ],
+)
+def test_engines_whose_containers_cannot_be_nodes_are_refused_at_once(tmp_path, said, obstacle):
+    engine = fake_docker(tmp_path, f"""echo '{{"ServerVersion": "28", "CgroupVersion": "2", {said}}}'""")
+    with pytest.raises(SandboxError, match=rf"{obstacle}.*use a Docker Engine that runs on Linux"):
+        up(tmp_path / "box", nodes=1, consent=print, say=print, engine=engine)
+
+
+def test_near_root_containers_are_asked_for(tmp_path, monkeypatch):
+    def started(folder: Path, *, nodes: int | None, consent: Callable[[int], None], say: object) -> list[str]:
+        consent(3)
+        return ["started"]
+
+    monkeypatch.setattr("provisioning.sandbox.lifecycle.up", started)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    words = ["up", "--dir", str(tmp_path)]
+    refused = CliRunner().invoke(sandbox, words)
+    assert isinstance(refused.exception, UsageError)
+    assert "3 container(s)" in str(refused.exception)
+    assert "--yes" in str(refused.exception)
+    assert "started" in CliRunner().invoke(sandbox, [*words, "--yes"]).output
+
+
+def test_a_network_whose_range_was_taken_in_between_is_tried_again(tmp_path):
+    once = tmp_path / "once"
+    engine = fake_docker(
+        tmp_path,
+        f"""case "$*" in
+info*) echo '{{"ServerVersion": "20.10", "CgroupVersion": "1"}}' ;;
+image*) echo sha256:1 ;;
+*--subnet*) [ -e {once} ] || {{ touch {once}; echo "Pool overlaps" >&2; exit 1; }}; touch {once}.made ;;
+inspect*) if [ -e {once} ] || [ -e {once}.asked ]; then
+    echo '[{{"IPAM": {{"Config": [{{"Subnet": "{SUBNET}"}}]}}}}]'; else touch {once}.asked; echo '[]'; fi ;;
+esac""",
+    )
+
+    def refuse(count: int) -> None:
+        raise UsageError("far enough")
+
+    with pytest.raises(UsageError, match="far enough"):
+        up(tmp_path / "box", nodes=1, consent=refuse, say=print, engine=engine)
+    assert (tmp_path / "once.made").exists()
 
 
 def test_a_failed_call_shows_the_end_of_what_the_client_said(tmp_path):
