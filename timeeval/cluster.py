@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import ipaddress
+import json
 import logging
 import socket
 from collections.abc import Mapping, Sequence
@@ -13,20 +12,28 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from provisioning import inventory
-from provisioning.errors import ProvisionError
+from provisioning import inventory, receipt
+from provisioning.errors import NotVerifiedError, ProvisionError, UnreachableError
+from provisioning.gate import LOOK
+from provisioning.launch import open_session
+from provisioning.parallel import for_each
+from provisioning.resources.base import Needs
+from timeeval.engines import naming
 from timeeval.engines.dask_engine import RUN_JOB, DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host
 from timeeval.engines.overwrites import wishes_of
 from timeeval.errors import EngineError, TimeEvalError
+from timeeval.proof import Proof
+from timeeval.run.session import Place
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
     from provisioning.process import Process as NodeProcess
     from timeeval.remote_configuration import RemoteConfiguration
+    from timeeval.run.session import Request
 
-HERE = ("localhost", "127.0.0.1", "::1")
+LOOK_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +64,10 @@ def choose(
     """
     with _translated():
         nodes = cluster.select(limit, exclude)
-    wanted = [host for host in (remote.worker_hosts if remote else []) if _says_something(cluster, host)]
+    wanted = [host for host in (remote.worker_hosts if remote else []) if naming.says_something(cluster, host)]
     if not wanted:
         return nodes
-    named = {_match(cluster, host, "worker_hosts").name for host in wanted}
+    named = {naming.match(cluster, host, "worker_hosts").name for host in wanted}
     chosen = tuple(node for node in nodes if node.name in named)
     if not chosen:
         raise TimeEvalError(
@@ -72,36 +79,9 @@ def choose(
 
 def scheduler_of(cluster: Cluster, remote: RemoteConfiguration | None) -> Node:
     """Return the node of the Dask scheduler: the script's, if it names one, else the cluster file's."""
-    if remote is None or not _says_something(cluster, remote.scheduler_host):
+    if remote is None or not naming.says_something(cluster, remote.scheduler_host):
         return cluster.scheduler
-    return _match(cluster, remote.scheduler_host, "scheduler_host")
-
-
-def _says_something(cluster: Cluster, host: str) -> bool:
-    return host not in HERE or any(node.is_driver for node in cluster.nodes)
-
-
-def _match(cluster: Cluster, host: str, field: str) -> Node:
-    nodes = (*cluster.nodes, cluster.scheduler)
-    for node in nodes:
-        if host in {node.name, node.address} or (host in HERE and node.is_driver):
-            return node
-    addresses = _lookup(host)
-    for node in nodes:
-        if addresses and addresses & _lookup(node.address or node.name):
-            return node
-    raise TimeEvalError(
-        f"the script's {field} names {host}, which is no host of {cluster.file} "
-        f"({', '.join(node.name for node in cluster.nodes)})",
-        remedy="Use one file for both: name the host in cluster.toml, or remove it from the script",
-    )
-
-
-def _lookup(name: str) -> set[str]:
-    try:
-        return {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
-    except OSError:
-        return set()
+    return naming.match(cluster, remote.scheduler_host, "scheduler_host")
 
 
 def host_of(cluster: Cluster, node: Node, *, slots: int | None = None) -> Host:
@@ -114,33 +94,10 @@ def host_of(cluster: Cluster, node: Node, *, slots: int | None = None) -> Host:
     return Host(
         name=node.name,
         slots=node.slots if slots is None else slots,
-        addresses=tuple(_addresses(cluster, node)),
+        addresses=tuple(naming.addresses(cluster, node)),
         python=str(cluster.environment.prefix / "bin" / "python"),
         state=str(cluster.state),
     )
-
-
-def _addresses(cluster: Cluster, node: Node) -> list[str]:
-    """Return IP addresses that may be the node's own, the best first; over SSH the guard knows one more."""
-    with contextlib.suppress(ValueError):
-        if node.address is not None:
-            return [str(ipaddress.ip_address(node.address))]
-    others = [other for other in cluster.nodes if other.name != node.name]
-    if node.is_driver:
-        if not others:
-            return ["127.0.0.1"]
-        return [address for other in others[:1] if (address := _own_address_towards(other))]
-    found = sorted(_lookup(node.address or node.name), key=lambda address: ":" in address)
-    return [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
-
-
-def _own_address_towards(node: Node) -> str | None:
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
-            probe.connect((node.address or node.name, 9))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return None
 
 
 class _Translated:
@@ -159,6 +116,118 @@ class _Translated:
 
 def _translated(kind: type[TimeEvalError] = TimeEvalError) -> _Translated:
     return _Translated(kind)
+
+
+def gate(
+    cluster: Cluster, nodes: Sequence[Node], needs: Mapping[str, Any], *, min_workers: int = 1
+) -> tuple[Proof, tuple[Node, ...]]:
+    """Demand that nodes are as they were proven to be, in one short look at each.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    nodes : sequence of Node
+        Where a run shall go.
+    needs : mapping
+        The document ``timeeval.needs/1``.
+    min_workers : int
+        Nodes that cannot be reached are left out while so many remain.
+
+    Returns
+    -------
+    proof : Proof
+        What the run may rely on.
+    nodes : tuple of Node
+        Those that were reached.
+
+    Raises
+    ------
+    TimeEvalError
+        Naming node by node what is not proven, and the one command that mends it.
+    """
+    with _translated():
+        wanted = receipt.placed(cluster, Needs.parse(json.dumps(needs)))
+    outcomes = for_each(nodes, lambda node: _look(cluster, node, wanted), parallel=cluster.limits.parallel)
+    unreached = {name: str(o) for name, o in outcomes.items() if isinstance(o, UnreachableError)}
+    bad = {name: str(o) for name, o in outcomes.items() if isinstance(o, ProvisionError) and name not in unreached}
+    good = tuple(node for node in nodes if node.name not in unreached)
+    if bad or len(good) < min_workers:
+        causes = "".join(f"\n  {text}" for text in (bad or unreached).values())
+        with _translated():
+            command = f"timeeval-provision up --cluster {cluster.file} --limit {','.join(bad or unreached)}"
+            kind = NotVerifiedError if bad else UnreachableError
+            raise kind(
+                f"{len(bad or unreached)} of {len(nodes)} hosts may not run this:{causes}\n",
+                remedy=f"Run `{command}`, or leave them out with --exclude",
+            )
+    for text in unreached.values():
+        logger.warning("The run goes on without %s", text)
+    receipts = {name: o for name, o in outcomes.items() if isinstance(o, receipt.Receipt)}
+    sources = {str(folder.path): folder.source for folder in cluster.datasets}
+    return Proof.of(receipts, dict.fromkeys(wanted.images, receipt.image_id), sources), good
+
+
+def _look(cluster: Cluster, node: Node, needs: Needs) -> receipt.Receipt:
+    proven = receipt.load(cluster, node)
+    if proven is None:
+        raise NotVerifiedError("it was never verified", host=node.name)
+    lines = receipt.covers(proven, needs)
+    if not lines:
+        files = {str(need.path): need.files for need in needs.datasets}
+        with open_session(cluster, node) as session:
+            seen = session.call(LOOK, receipt.question(cluster, files, needs.images), timeout=LOOK_SECONDS)
+        lines = receipt.disagreements(proven, seen)
+    if lines:
+        raise NotVerifiedError("; ".join(lines), host=node.name)
+    return proven
+
+
+def place(
+    path: Path,
+    request: Request,
+    *,
+    limit: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    min_workers: int = 1,
+    lease: float | None = None,
+) -> Place:
+    """Return where a run of `timeeval-run` is computed: an engine on verified nodes, behind the gate.
+
+    Parameters
+    ----------
+    path : Path
+        The cluster file.
+    request : Request
+        What the run asks for.
+    limit, exclude, min_workers, lease
+        As on the command line.
+
+    Raises
+    ------
+    TimeEvalError
+        If nodes are not verified for what the run needs, or script and cluster file contradict each other.
+    """
+    cluster = open_cluster(path)
+    chosen = choose(cluster, limit, exclude, request.remote_config)
+    proof, nodes = gate(cluster, chosen, request.needs, min_workers=min_workers)
+    tasks = request.resource_constraints.tasks_per_host
+    engine = make_engine(
+        cluster,
+        nodes,
+        request.run_id,
+        results_path=request.results_path,
+        remote=request.remote_config,
+        min_workers=min_workers,
+        lease=lease,
+        slots=tasks if tasks > 1 else None,
+    )
+    return Place(
+        engine,
+        remote=True,
+        image_ids=proof.image_ids,
+        data_digests=proof.data_digests,
+        proof=proof.to_json(),
+    )
 
 
 class _Process:

@@ -120,6 +120,11 @@ class DaskEngine:
         for member in self._members.values():
             post(HostUp(member.name, len(member.slots)))
 
+    @property
+    def slots(self) -> dict[str, int]:
+        """Experiments at a time, by host."""
+        return {host.name: host.slots for host in self._hosts}
+
     def versions_of(self, host: str) -> dict[str, str]:
         """Return what a host that came up said of its environment, by name."""
         return dict(self._guards[host].versions)

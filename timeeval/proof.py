@@ -1,0 +1,117 @@
+"""What a run may rely on: the proof that the gate hands to it, and that goes into its ``run.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timeeval.errors import TimeEvalError
+
+if TYPE_CHECKING:
+    from provisioning.receipt import Receipt
+
+SCHEMA = "timeeval.proof/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was proven equal on all nodes of a run.
+
+    Attributes
+    ----------
+    image_ids : Mapping[str, str]
+        Id by which every node starts an image, by its name in the experiment.
+    datasets : Mapping[str, str]
+        Digest of each dataset folder, by its path on the nodes.
+    data_digests : Mapping[Path, str]
+        SHA-256 of each dataset file, by its path on the nodes and by the one on the driver.
+    nodes : Mapping[str, Mapping[str, Any]]
+        Per node the digest of its receipt, when it was written and what it says of the machine.
+    """
+
+    image_ids: Mapping[str, str]
+    datasets: Mapping[str, str]
+    data_digests: Mapping[Path, str]
+    nodes: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        receipts: Mapping[str, Receipt],
+        images: Mapping[str, Callable[[Receipt, str], str | None]],
+        sources: Mapping[str, Path],
+    ) -> Proof:
+        """Put receipts together.
+
+        Parameters
+        ----------
+        receipts : mapping
+            Receipt of each node, by its name.
+        images : mapping
+            Name of each needed image, with the function that finds it in a receipt.
+        sources : mapping
+            Folder on the driver, by its path on the nodes.
+
+        Raises
+        ------
+        TimeEvalError
+            If two nodes were proven to have different things under one name.
+        """
+        image_ids = {
+            name: _same(f"image {name}", {node: find(proven, name) or "" for node, proven in receipts.items()})
+            for name, find in images.items()
+        }
+        files: dict[str, dict[str, dict[str, str]]] = {}
+        for node, proven in receipts.items():
+            for folder, content in proven.datasets.items():
+                for path, (digest, *_) in content.files.items():
+                    files.setdefault(folder, {}).setdefault(path, {})[node] = digest
+        digests = {
+            folder: {path: _same(f"{folder}/{path}", seen) for path, seen in paths.items()}
+            for folder, paths in files.items()
+        }
+        return cls(
+            image_ids=image_ids,
+            datasets={folder: _digest(paths) for folder, paths in digests.items()},
+            data_digests={
+                root / path: digest
+                for folder, paths in digests.items()
+                for root in (Path(folder), *([sources[folder]] if folder in sources else []))
+                for path, digest in paths.items()
+            },
+            nodes={node: _of_node(proven) for node, proven in receipts.items()},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document for ``run.json``."""
+        return {
+            "schema": SCHEMA,
+            "images": dict(self.image_ids),
+            "datasets": dict(self.datasets),
+            "nodes": {name: dict(facts) for name, facts in self.nodes.items()},
+        }
+
+
+def _of_node(proven: Receipt) -> dict[str, Any]:
+    names = ("time", "tool", "machine_id", "boot_id", "kernel", "machine", "libc", "clock_offset", "python", "lock")
+    facts = {name: getattr(proven, name) for name in (*names, "environment", "docker")}
+    return {"receipt": _digest(proven.to_json()), **facts}
+
+
+def _digest(document: object) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _same(thing: str, seen: Mapping[str, str]) -> str:
+    values = sorted(set(seen.values()))
+    if len(values) > 1:
+        who = "; ".join(f"{', '.join(n for n in seen if seen[n] == value)}: {value[:19]}" for value in values)
+        raise TimeEvalError(
+            f"{thing} was proven to be different things on different nodes ({who})",
+            remedy="Run `timeeval-provision up` for all of them together",
+        )
+    return values[0] if values else ""
