@@ -78,16 +78,36 @@ class _LocalLine:
             await self._process.wait()
 
 
+class _SSHReader:
+    """Reads a stream of asyncssh, whose errors are then told as Python tells those of a local pipe."""
+
+    def __init__(self, stream: asyncssh.SSHReader[bytes]) -> None:
+        self._stream = stream
+
+    async def read(self, n: int = -1) -> bytes:
+        import asyncssh
+
+        try:
+            return await self._stream.read(n)
+        except asyncssh.Error as error:
+            raise ConnectionResetError(str(error)) from error
+
+
 class _SSHLine:
     def __init__(self, connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> None:
         self._connection = connection
         self._process = process
-        self.stdout: _Reader = process.stdout
-        self.stderr: _Reader = process.stderr
+        self.stdout: _Reader = _SSHReader(process.stdout)
+        self.stderr: _Reader = _SSHReader(process.stderr)
 
     async def write(self, data: bytes) -> None:
-        self._process.stdin.write(data)
-        await self._process.stdin.drain()
+        import asyncssh
+
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except asyncssh.Error as error:
+            raise ConnectionResetError(str(error)) from error
 
     async def status(self) -> int | None:
         await self._process.wait_closed()
