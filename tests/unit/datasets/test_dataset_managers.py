@@ -11,8 +11,10 @@ from timeeval.datasets.index import COLUMNS
 from timeeval.errors import DatasetIndexError, TimeEvalError
 
 LINES = [
-    "test,dates,dates.train.csv,dates.test.csv,synthetic,True,,supervised,False,univariate,4,1,0.25,1,1,1,1,1.5,1,none,"
-    "stationary,12",
+    (
+        "test,dates,dates.train.csv,dates.test.csv,synthetic,True,,supervised,False,univariate,4,1,0.25,1,1,1,1,1.5,1,none,"
+        "stationary,12"
+    ),
     "test,numbers,,numbers.test.csv,real,False,,unsupervised,False,univariate,4,1,0.5,2,1,1,1,1.5,1,no trend,s,",
     "multi,wide,wide.train.csv,wide.test.csv,real,False,,semi-supervised,True,multivariate,4,2,0.0,0,0,0,0,1,1,t,s,",
     "multi,odd,wide.train.csv,wide.test.csv,real,False,,semi-supervised,False,multivariate,4,2,0.0,,0,0,0,1,1,t,s,2.5",
