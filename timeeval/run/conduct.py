@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from timeeval.run import layout, provenance
 from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.loop import Loop, Progress, Work
-from timeeval.run.model import Cell, Execution, Outcome, StopRequested
+from timeeval.run.model import Cell, Execution, Outcome, Report, StopRequested
 from timeeval.run.records import MetricIdentity, ResultRow, RunInfo
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class _Conductor:
         plan = self._plan
         with Journal.open(plan.results_path / FILE_NAME) as journal:
             journal.adopt(layout.kept_outcomes(plan.results_path))
+            if not self._place.remote:
+                _give_up_open(journal)
             journal.begin_run(plan.info, plan.grid)
             provenance.write(plan.results_path, journal.runs())
             reason = "broken off"
@@ -178,6 +180,7 @@ class _Conductor:
                 return "stopped while the hosts were started"
             if journal.open_attempts() and await self._unless_stopped(loop.gather()):
                 journal.adopt(layout.kept_outcomes(plan.results_path))
+                _give_up_open(journal)
                 due = _due(journal, plan)
             if not due:
                 return ""
@@ -234,6 +237,15 @@ def _signals(conductor: _Conductor) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _give_up_open(journal: Journal) -> None:
+    """Close attempts of a driver that is gone, and with it (or soon, by its lease) what it started."""
+    now = time.time()
+    cause = "the driver ended before this attempt did"
+    journal.adopt(
+        Report(attempt, Outcome.INFRA, host, now, now, error=cause) for attempt, host in journal.open_attempts()
+    )
 
 
 def _due(journal: Journal, plan: Plan) -> list[Execution]:
