@@ -90,6 +90,26 @@ class Order:
         below, up_to = _both_sides(members, values)
         return below + shift[wanted], up_to + shift[wanted]
 
+    def levels(self, thresholds: Array) -> Array:
+        """Return for every score how many of the `thresholds` it reaches, shape (n,), smallest unsigned dtype.
+
+        Parameters
+        ----------
+        thresholds : ndarray of shape (T,)
+            Some of the scores, distinct and ascending.
+        """
+        kind = np.min_scalar_type(len(thresholds))
+        buckets = self._dealt if self.n > _FEW else None
+        if buckets is None:
+            return np.searchsorted(thresholds, self.scores, side="right").astype(kind)
+        # Only scores that share a bucket with a threshold have to be compared with any.
+        shared = buckets.of(thresholds)
+        count = np.bincount(shared, minlength=len(buckets.sizes))
+        levels = np.cumsum(count).astype(kind)[buckets.bucket]
+        unsure = np.flatnonzero((count > 0)[buckets.bucket])
+        levels[unsure] = np.searchsorted(thresholds, self.scores[unsure], side="right")
+        return np.asarray(levels)
+
     @property
     def _is_sorted(self) -> bool:
         return "ascending" in self.__dict__
@@ -103,13 +123,14 @@ class Order:
 
     @cached_property
     def _dealt(self) -> _Buckets | None:
-        with np.errstate(over="ignore", divide="ignore"):
-            scale = (_BUCKETS - 1) / (self.top - self.lowest)
-            # The widths must neither overflow nor vanish in the scores' own precision.
-            usable = np.isfinite(scale) and np.isfinite(self.scores.dtype.type(scale)) and scale > np.finfo(float).tiny
-        if not usable or self.scores.dtype.kind != "f":
+        if self.scores.dtype not in (np.float32, np.float64):
             return None
-        buckets = _Buckets(self.scores, self.lowest, scale)
+        span = self.top - self.lowest
+        limits = np.finfo(self.scores.dtype)
+        # Neither the distances nor the width of a bucket may overflow or vanish in the scores' own precision.
+        if not 0 < span < limits.max / 2 or not limits.tiny < (_BUCKETS - 1) / span < limits.max:
+            return None
+        buckets = _Buckets(self.scores, self.lowest, (_BUCKETS - 1) / span)
         # Where most scores share a bucket, dealing them has not helped.
         return buckets if buckets.largest < self.n // 4 else None
 

@@ -88,7 +88,8 @@ class RangePrecisionRangeRecallAUC(AucMetric):
 
     def _curve(self, scoring: Scoring) -> tuple[Array, Array]:
         thresholds = self._thresholds(scoring.order.distinct)
-        curve = range_precision_recall(scoring.scores, thresholds, scoring.anomalies, *self._rewards())
+        levels = scoring.order.levels(thresholds)
+        curve = range_precision_recall(levels, len(thresholds), scoring.anomalies, *self._rewards())
         # The curve has the dtype of the scores, as in TimeEval 1.5: with float32 its rounding breaks ties.
         kind = thresholds.dtype
         precision, recall = (values.astype(kind) for values in curve)

@@ -207,7 +207,7 @@ class FScoreAtK(ScoringMetric):
 
 def precision_recall(scoring: Scoring, predictions: Array, p: Reward, r: Reward) -> tuple[float, float]:
     """Return range-based precision (NaN without a prediction) and recall of bool `predictions`, shape (n,)."""
-    curve = range_precision_recall(predictions.view(np.uint8), np.ones(1, np.uint8), scoring.anomalies, p, r)
+    curve = range_precision_recall(predictions.view(np.uint8), 1, scoring.anomalies, p, r)
     return float(curve.precision[0]), float(curve.recall[0])
 
 

@@ -3,7 +3,7 @@
 A range of predicted points earns a reward for each anomalous range it meets and the other way round [1]_. All
 thresholds are computed together: scores are replaced by their *level*, the number of thresholds they reach. Predicted
 ranges that meet no anomaly earn nothing, so it suffices to count them; how far the others reach beyond an anomaly is
-a binary search in a running minimum. Work is O(n log T + T·A) and memory O(n) for n points, T thresholds and A
+a binary search in a running minimum. Work is O(n + T·A) and memory O(n) for n points, T thresholds and A
 anomalous points.
 
 Rewards are added one after the other, never pairwise: precision-recall curves are sorted by these sums, and a
@@ -101,15 +101,15 @@ class Curve(NamedTuple):
     recall: Array
 
 
-def range_precision_recall(scores: Array, thresholds: Array, anomalies: Ranges, p: Reward, r: Reward) -> Curve:
-    """Return range-based precision and recall of `scores >= t` for every threshold t.
+def range_precision_recall(levels: Array, count: int, anomalies: Ranges, p: Reward, r: Reward) -> Curve:
+    """Return range-based precision and recall for every threshold.
 
     Parameters
     ----------
-    scores : ndarray of shape (n,)
-        Finite scores, or 0/1 predictions (with the threshold 1).
-    thresholds : ndarray of shape (T,)
-        Ascending, distinct.
+    levels : ndarray of shape (n,), unsigned
+        Number of thresholds that each point reaches; for one threshold, the predictions.
+    count
+        Number of thresholds.
     anomalies
         At least one real range.
     p, r
@@ -120,7 +120,7 @@ def range_precision_recall(scores: Array, thresholds: Array, anomalies: Ranges, 
     Curve
         Precision is NaN where no point is predicted.
     """
-    return _Levels(scores, thresholds, anomalies).curve(p, r)
+    return _Levels(levels, count, anomalies).curve(p, r)
 
 
 class _Segments(NamedTuple):
@@ -134,13 +134,10 @@ class _Segments(NamedTuple):
 
 
 class _Levels:
-    def __init__(self, scores: Array, thresholds: Array, anomalies: Ranges) -> None:
-        self.count = len(thresholds)
-        # Small integers: a comparison of a million bytes takes microseconds.
-        level_type = np.min_scalar_type(self.count)
-        self.levels = np.searchsorted(thresholds, scores, side="right").astype(level_type)
+    def __init__(self, levels: Array, count: int, anomalies: Ranges) -> None:
+        self.levels, self.count = levels, count
         self.anomalies = anomalies
-        self.n = len(scores)
+        self.n = len(levels)
         starts, ends = anomalies
         self.after = _Reach(self.levels, ends, self.count)
         self.before = _Reach(self.levels[::-1], (self.n - starts)[::-1], self.count)

@@ -19,6 +19,7 @@ from timeeval.metrics import (
 from timeeval.metrics import ranges as range_module
 from timeeval.metrics.affiliation import affiliation
 from timeeval.metrics.buffers import curves_of, curves_up_to
+from timeeval.metrics.order import Order
 from timeeval.metrics.ranges import BIASES, CARDINALITIES, Reward, range_precision_recall
 from timeeval.metrics.scoring import Scoring, runs
 from timeeval.metrics.thresholding import NoThresholding, TopKRangesThresholding, top_k_ranges_threshold
@@ -50,9 +51,12 @@ def test_range_precision_and_recall_at_every_threshold(series, p_options, r_opti
     expected = reference.range_curve(labels, scores, samples, p_options, r_options)
     metric = RangePrecisionRangeRecallAUC(max_samples=samples)
     thresholds = metric._thresholds(Scoring(labels, scores).order.distinct)
+    levels = Order(scores).levels(thresholds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(range_module, "_CELLS_AT_A_TIME", cells)
-        curve = range_precision_recall(scores, thresholds, runs(labels > 0), Reward(**p_options), Reward(**r_options))
+        curve = range_precision_recall(
+            levels, len(thresholds), runs(labels > 0), Reward(**p_options), Reward(**r_options)
+        )
     assert np.stack(curve, axis=1) == pytest.approx(np.array(expected).reshape(-1, 2), **EQUAL)
 
 
@@ -124,7 +128,8 @@ def test_many_anomalies_share_long_predicted_ranges():
     options = {"alpha": 0.2, "cardinality": "reciprocal", "bias": "middle"}
     expected = reference.range_curve(labels, scores, 50, options, options)
     thresholds = RangePrecisionRangeRecallAUC()._thresholds(Scoring(labels, scores).order.distinct)
-    curve = range_precision_recall(scores, thresholds, runs(labels > 0), Reward(**options), Reward(**options))
+    levels = Order(scores).levels(thresholds)
+    curve = range_precision_recall(levels, len(thresholds), runs(labels > 0), Reward(**options), Reward(**options))
     assert np.stack(curve, axis=1) == pytest.approx(np.array(expected), **EQUAL)
 
 
