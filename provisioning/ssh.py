@@ -246,7 +246,7 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
     ----------
     endpoint : Endpoint
     share : bool
-        Whether one connection is kept (for a minute after its last use) and shared by all that give the same values.
+        Whether one connection is kept (for 15 s after its last use) and shared by all that give the same values.
 
     Returns
     -------
@@ -262,7 +262,7 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
         trusted = [file.read_bytes() for file in endpoint.known_hosts if file.is_file()]
         digest = hashlib.sha256(b"\0".join([endpoint.to_json().encode(), *trusted])).hexdigest()[:20]
         path = runtime_dir() / f"{digest}.ssh"
-        sharing = ["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f'ControlPath="{path}"']
+        sharing = ["-o", "ControlMaster=auto", "-o", "ControlPersist=15", "-o", f'ControlPath="{path}"']
     return ["ssh", *config, "-T", *options, *sharing, endpoint.node.name]
 
 
