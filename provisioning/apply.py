@@ -88,8 +88,8 @@ class Wave:
         for resource in self.resources:
             if resource.name in changed:
                 locks |= {str(folder): beside(folder) for folder in resource.folders(self.cluster)}
-        self._leaders = leaders(self.cluster, nodes, self.sessions, locks)
-        self._lock(stack, nodes, locks)
+        self._leaders, self._failed = leaders(self.cluster, nodes, self.sessions, locks)
+        self._lock(stack, [node for node in nodes if node.name not in self._failed], locks)
         parcels = [self._led(parcel) for parcel in parcels]
         self._carry(nodes, differences, [parcel for parcel in parcels if parcel.missing], transfer)
         return self._failed

@@ -115,16 +115,20 @@ def needs_of(experiment: Path, cluster: Cluster) -> Needs:
         done = subprocess.run(
             argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=NEEDS_SECONDS, check=False
         )
-    except subprocess.TimeoutExpired as error:
+    except subprocess.TimeoutExpired as late:
         raise UsageError(
             f"{experiment} did not say what it needs within {NEEDS_SECONDS} s",
             remedy="only what comes before TimeEval(...) should run then; see what takes so long",
-        ) from error
+        ) from late
     if done.returncode != 0:
-        raise UsageError(
-            f"{experiment} cannot say what it needs: timeeval-run --needs ended with status {done.returncode}",
-            remedy="what it said stands above",
+        said = done.stderr.decode(errors="replace").strip()
+        last = said.splitlines()[-1] if said else f"status {done.returncode}"
+        error = UsageError(
+            f"{experiment} cannot say what it needs: {last}",
+            remedy=f"run `timeeval-run {experiment} --needs` to see all of it",
         )
+        error.details = said
+        raise error
     return Needs.parse(done.stdout.decode(errors="replace"))
 
 

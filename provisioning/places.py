@@ -18,7 +18,7 @@ MARK = "provisioning.node.mark_places"
 
 def leaders(
     cluster: Cluster, nodes: Iterable[Node], sessions: Mapping[str, Session], paths: Iterable[str]
-) -> dict[tuple[str, str], str]:
+) -> tuple[dict[tuple[str, str], str], dict[str, ProvisionError]]:
     """Find out which node acts for each place.
 
     Every node leaves a random token in every folder (or in the nearest one above that exists) and looks for those of
@@ -35,15 +35,17 @@ def leaders(
 
     Returns
     -------
-    dict
-        (node name, path) -> name of the node that acts for this place, the first of `nodes` that shares it. A node that
-        is lost meanwhile is missing.
+    places : dict
+        (node name, path) -> name of the node that acts for this place, the first of `nodes` that shares it.
+    errors : dict
+        Node name -> why it did not take part.
     """
     nodes, wanted = list(nodes), sorted(set(paths))
     order = [node.name for node in nodes]
     if len(nodes) < 2:
-        return {(name, path): name for name in order for path in wanted}
+        return {(name, path): name for name in order for path in wanted}, {}
     run = secrets.token_hex(8)
+    errors: dict[str, ProvisionError] = {}
 
     def ask(action: str) -> dict[str, dict[str, list[str]]]:
         def one(node: Node) -> dict[str, list[str]]:
@@ -52,6 +54,7 @@ def leaders(
             return seen
 
         answers = for_each(nodes, one, parallel=cluster.limits.parallel)
+        errors.update({name: answer for name, answer in answers.items() if isinstance(answer, ProvisionError)})
         return {name: answer for name, answer in answers.items() if not isinstance(answer, ProvisionError)}
 
     ask("leave")
@@ -61,7 +64,8 @@ def leaders(
         ask("remove")
     found = {}
     for name, answer in seen.items():
-        for path in wanted:
-            sharers = {name, *answer[path]}
-            found[name, path] = next(other for other in order if other in sharers)
-    return found
+        if name not in errors:
+            for path in wanted:
+                sharers = {name, *answer[path]} - errors.keys()
+                found[name, path] = next(other for other in order if other in sharers)
+    return found, errors

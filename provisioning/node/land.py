@@ -29,11 +29,11 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     target = args["target"]
     files = [(tree.safe_path(path), int(size), str(digest)) for path, size, digest in args["files"]]
     if args["action"] == "prepare":
-        return prepare(target, files)
+        return prepare(target, files, channel)
     return commit(target, files, [tree.safe_path(path) for path in args["last"]], channel)
 
 
-def prepare(target: str, files: List[Tuple[str, int, str]]) -> Dict[str, Any]:
+def prepare(target: str, files: List[Tuple[str, int, str]], channel: Channel) -> Dict[str, Any]:
     """Make the folder ready; return the stage and the paths that have to be sent.
 
     Nothing is created before it is known that everything fits.
@@ -41,7 +41,14 @@ def prepare(target: str, files: List[Tuple[str, int, str]]) -> Dict[str, Any]:
     marker = landing.read_marker(target)
     known = {} if marker is None else marker["files"]
     wanted = {path: digest for path, _, digest in files}
-    placed, _ = tree.rows(target, wanted, known)
+    total = sum(size for _, size, _ in files)
+    done = [0]
+
+    def progress(size: int) -> None:
+        done[0] += size
+        channel.event({"title": "compare " + target, "done": min(done[0], total), "total": total})
+
+    placed, _ = tree.rows(target, wanted, known, progress)
     foreign = sorted(path for path, row in placed.items() if row[4] != wanted[path] and path not in known)
     if marker is None and foreign:
         raise LandingError(
@@ -53,7 +60,7 @@ def prepare(target: str, files: List[Tuple[str, int, str]]) -> Dict[str, Any]:
     stage = landing.stage(target)
     if stage.is_dir():
         _sweep(stage, set(wanted))
-        staged, _ = tree.rows(str(stage), wanted, {})
+        staged, _ = tree.rows(str(stage), wanted, {}, progress)
     right = {path for path, digest in wanted.items() if _has(placed, path, digest) or _has(staged, path, digest)}
     send = [(path, size) for path, size, _ in files if path not in right]
     _check_room(target, send)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING, Any, Dict
 
 from provisioning.node.room import nearest
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
+
+STALE_SECONDS = 86400
+"""Tokens this old were left by a run that was killed."""
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
@@ -32,6 +36,8 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
                 entry.name[len(prefix) :] for entry in folder.iterdir() if entry.name.startswith(prefix)
             )
         else:
-            with contextlib.suppress(FileNotFoundError):
-                token.unlink()
+            for entry in folder.glob(".timeeval-token-*"):
+                with contextlib.suppress(OSError):
+                    if entry == token or time.time() - entry.lstat().st_mtime > STALE_SECONDS:
+                        entry.unlink()
     return {"seen": seen}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,23 +31,32 @@ class Meeting:
     ----------
     local : Path
         The folder.
+    nodes : sequence of str
+        Names of the nodes of this call. What is written down is kept per node, so that another call may gather from
+        other nodes into the same folder meanwhile.
     """
 
     local: Path
+    nodes: Sequence[str]
     _taken: dict[str, tuple[str, str]] = field(default_factory=dict)
-    _origins: dict[str, list[str]] = field(default_factory=dict)
+    _origins: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def open(self) -> None:
         """Make the folder ready and read where its files came from."""
         (self.local / CONTROL).mkdir(parents=True, exist_ok=True)
-        self._origins = tree.read_json(str(self.local / CONTROL / "origins.json")) or {}
+        self._origins = {node: tree.read_json(str(self._record(node))) or {} for node in self.nodes}
 
     def close(self) -> None:
         """Write down where the files came from, so that a later state of them may replace them."""
-        tree.write_json(str(self.local / CONTROL / "origins.json"), self._origins)
-        for folder in (self.local / CONTROL).iterdir():
-            if folder.is_dir() and not any(file.is_file() for file in folder.rglob("*")):
-                shutil.rmtree(folder)
+        for node in self.nodes:
+            if self._origins[node]:
+                tree.write_json(str(self._record(node)), self._origins[node])
+            stage = self.local / CONTROL / node
+            if stage.is_dir() and not any(file.is_file() for file in stage.rglob("*")):
+                shutil.rmtree(stage)
+
+    def _record(self, node: str) -> Path:
+        return self.local / CONTROL / f"{node}.json"
 
     def choose(self, node: str, offered: Manifest) -> tuple[list[Entry], int]:
         """Return what has to be fetched from a node, and how many files are there already.
@@ -67,7 +76,7 @@ class Meeting:
                 present += 1
             elif owner != node:
                 continue
-            elif here is None or self._origins.get(entry.path) == [node, here]:
+            elif here is None or self._origins[node].get(entry.path) == here:
                 wanted.append(entry)
             else:
                 raise self._conflict(node, entry, "the driver")
@@ -111,7 +120,7 @@ class Meeting:
             os.rename(stage / entry.path, name, dst_dir_fd=folder)
         finally:
             os.close(folder)
-        self._origins[entry.path] = [node, entry.sha256]
+        self._origins[node][entry.path] = entry.sha256
         return True
 
 

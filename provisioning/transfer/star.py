@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from provisioning.errors import ProvisionError
+from provisioning.errors import NodeError, ProvisionError
 from provisioning.launch import open_session
 from provisioning.parallel import for_each
 from provisioning.transfer.base import MOST, Arrival, Gathered, OnNodeEvent
@@ -71,8 +71,9 @@ class Star:
     ) -> dict[str, Gathered | ProvisionError]:
         """Fetch one folder of many nodes into one folder of the driver."""
         request = {"folder": str(remote), "most": most, "skip": [CONTROL, *skip]}
-        round_ = _Round(cluster, remote, Meeting(local), request, on_event or (lambda _node, _event: None))
-        round_.meeting.open()
+        meeting = Meeting(local, [node.name for node in nodes])
+        round_ = _Round(cluster, remote, meeting, request, on_event or (lambda _node, _event: None))
+        meeting.open()
         results: dict[str, Gathered | ProvisionError] = {}
         left = list(nodes)
         try:
@@ -82,7 +83,7 @@ class Star:
                 if not left:
                     break
         finally:
-            round_.meeting.close()
+            meeting.close()
             round_.close()
         return results
 
@@ -151,7 +152,14 @@ class _Round:
 
         most = int(self.request["most"])
         copier.pull(str(self.remote), [entry.path for entry in entries], self.meeting.stage(node.name), tell, most)
-        placed = [entry for entry in entries if self.meeting.place(node.name, entry)]
+        try:
+            placed = [entry for entry in entries if self.meeting.place(node.name, entry)]
+        except OSError as error:
+            raise NodeError(
+                f"what was fetched cannot be placed on this machine: {error}",
+                host=node.name,
+                remedy=f"see whether {self.meeting.local} can be written to and has room, then run it again",
+            ) from error
         pending = tuple(sorted({*seen.pending, *(entry.path for entry in set(entries) - set(placed))}))
         size = sum(entry.size for entry in placed)
         return Gathered(seen.files + len(placed), seen.size + size, seen.present, seen.other, pending)

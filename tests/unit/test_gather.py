@@ -111,7 +111,7 @@ def entry(path: str, data: bytes) -> Entry:
 
 @pytest.fixture
 def meeting(tmp_path: Path) -> Meeting:
-    meeting = Meeting(tmp_path / "local")
+    meeting = Meeting(tmp_path / "local", ["alpha", "beta"])
     meeting.open()
     return meeting
 
@@ -120,6 +120,21 @@ def test_two_nodes_with_other_bytes_under_one_name_are_an_error(meeting: Meeting
     meeting.choose("alpha", Manifest.of([entry("scores.csv", b"1")]))
     with pytest.raises(NodeError, match=r"scores\.csv has other bytes here than on alpha"):
         meeting.choose("beta", Manifest.of([entry("scores.csv", b"2")]))
+
+
+def test_two_calls_may_gather_into_one_folder(meeting: Meeting) -> None:
+    other = Meeting(meeting.local, ["gamma"])
+    other.open()
+    for each, node in ((meeting, "alpha"), (other, "gamma")):
+        (each.stage(node) / node).write_bytes(b"1")
+        assert each.place(node, entry(node, b"1"))
+        each.close()
+    again = Meeting(meeting.local, ["alpha", "gamma"])
+    again.open()
+    assert [again.choose(node, Manifest.of([entry(node, b"2")]))[0] for node in ("alpha", "gamma")] == [
+        [entry("alpha", b"2")],
+        [entry("gamma", b"2")],
+    ]
 
 
 def test_what_arrives_with_other_bytes_gets_no_name(meeting: Meeting) -> None:

@@ -16,6 +16,7 @@ from provisioning.errors import LockedError, UsageError
 from provisioning.inventory import Cluster, DatasetFolder, Environment, Node
 from provisioning.launch import open_session
 from provisioning.locks import hold, within
+from provisioning.node import mark_places
 from provisioning.plan import Job, run
 from provisioning.report import Report, lines
 from provisioning.resources.base import Needs
@@ -196,6 +197,27 @@ def test_nodes_that_share_a_place_receive_once(cluster: Cluster, sync: Callable[
     assert files(target(cluster)) == files(cluster.datasets[0].source)
     assert not list(Path(cluster.file.parent).rglob(".timeeval-token-*"))
     assert sync(shared).by_state() == {"ok": ["alpha", "beta", "gamma"]}
+
+
+def test_places_are_told_apart(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    stale = tmp_path / "one" / ".timeeval-token-old-gone"
+    stale.touch()
+    os.utime(stale, (1, 1))
+
+    def ask(action: str, node: str, folder: str) -> list[str]:
+        path = str(tmp_path / folder / "not" / "there")
+        answer = mark_places.main({"action": action, "run": "r", "node": node, "paths": [path]}, None)  # type: ignore[arg-type]
+        return list(answer["seen"].get(path, []))
+
+    nodes = [("alpha", "one"), ("beta", "two"), ("gamma", "two")]
+    for node, folder in nodes:
+        ask("leave", node, folder)
+    assert [ask("look", node, folder) for node, folder in nodes] == [["alpha"], ["beta", "gamma"], ["beta", "gamma"]]
+    for node, folder in nodes:
+        ask("remove", node, folder)
+    assert not list(tmp_path.rglob(".timeeval-token-*"))
 
 
 def test_a_lock_names_its_holder_and_dies_with_it(cluster: Cluster, sync: Callable[..., Report]) -> None:
