@@ -84,7 +84,7 @@ class GuardedHost:
         self._done: dict[str, Any] | None = None
         self._ended_because = ""
         self._gone = asyncio.Event()
-        self._stopping = False
+        self._stop_task: asyncio.Task[str] | None = None
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ class GuardedHost:
     @property
     def ready(self) -> bool:
         """Whether the guard stands and obeys."""
-        return bool(self.address) and not self.gone and not self._stopping
+        return bool(self.address) and not self.gone and self._stop_task is None
 
     async def start(self, launcher: Launcher) -> None:
         """Start the guard; raises `EngineError` naming host, cause and remedy."""
@@ -125,6 +125,7 @@ class GuardedHost:
             ) from None
         if ready is None:
             raise EngineError(f"its guard did not start: {self._process.last_words()}", host=self.name)
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._read(self._process))]
         if not ready.get("address"):
             raise EngineError(
                 f"none of the addresses {', '.join(self.host.addresses) or '(none)'} belongs to it",
@@ -134,7 +135,6 @@ class GuardedHost:
         self.address = ready["address"]
         for run in ready.get("swept", []):
             logger.warning("%s: what the dead run %s had left there was removed", self.name, run)
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._read(self._process))]
 
     async def spawn(self, child: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Start a child and return its first words; raises `EngineError` with its last ones."""
@@ -175,8 +175,14 @@ class GuardedHost:
             self._cancelling.pop(attempt, None)
 
     async def stop(self) -> str:
-        """End everything there; returns what may be left, or nothing."""
-        self._stopping = True
+        """End everything there; returns what may be left, or nothing; nothing also when asked again."""
+        if self._stop_task is not None:
+            await asyncio.shield(self._stop_task)
+            return ""
+        self._stop_task = asyncio.create_task(self._stop())
+        return await asyncio.shield(self._stop_task)
+
+    async def _stop(self) -> str:
         if self._process is None:
             return ""
         with contextlib.suppress(EngineError):
@@ -224,7 +230,7 @@ class GuardedHost:
         for ending in self._ending.values():
             if not ending.done():
                 ending.set_result(None)
-        if not self._stopping:
+        if self._stop_task is None:
             self._hear(Gone(self.name, reason, clean=self._done is not None))
 
     def _take(self, message: dict[str, Any]) -> None:

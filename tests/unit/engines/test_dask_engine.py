@@ -20,34 +20,60 @@ from timeeval.run.model import HostLost, HostUp, Interrupted, Reported
 pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 
-def test_attempts_run_on_all_slots_and_come_back_as_reports(tmp_path):
-    async def scenario():
-        async with Run(tmp_path, slots=2) as run:
-            for number in range(6):
-                await run.submit(f"a{number}", "sleep 0.05")
-            return run.events, [await run.outcome(f"a{number}") for number in range(6)]
+class Live:
+    """One engine for the tests that leave it as it was."""
 
-    events, outcomes = asyncio.run(scenario())
+    def __init__(self, state):
+        self.state = state
+        self._loop = asyncio.Runner()
+        self.run = Run(state, run_id="live", lease=60)
 
-    assert events[0] == HostUp("host1", 2)
-    assert all(isinstance(outcome, Reported) for outcome in outcomes)
-    assert len({outcome.report.values["pid"] for outcome in outcomes}) == 2
+    def __enter__(self):
+        self._loop.run(self.run.__aenter__())
+        return self
+
+    def __exit__(self, *_):
+        self._loop.run(self.run.__aexit__())
+        self._loop.close()
+
+    def do(self, scenario):
+        """Run a coroutine function with the engine."""
+        self.run.events.clear()
+        return self._loop.run(scenario(self.run))
 
 
-def test_what_is_no_report_is_an_interruption_and_never_loaded(tmp_path):
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    with Live(tmp_path_factory.mktemp("live")) as engine:
+        yield engine
+    assert processes_of("live") == []
+    assert list(engine.state.glob("runs/*")) == []
+
+
+def test_attempts_come_back_as_reports(live):
+    async def scenario(run):
+        for number in range(6):
+            await run.submit(f"a{number}", "sleep 0.02")
+        return [await run.outcome(f"a{number}") for number in range(6)]
+
+    outcomes = live.do(scenario)
+
+    assert [outcome.report.attempt for outcome in outcomes] == [f"a{number}" for number in range(6)]
+
+
+def test_what_is_no_report_is_an_interruption_and_never_loaded(live, tmp_path):
     trap = tmp_path / "trap"
 
-    async def scenario():
-        async with Run(tmp_path) as run:
-            await run.submit("raise", "raise boom")
-            await run.submit("garbage", "garbage")
-            await run.submit("lie", f"lie {trap}")  # from now on this worker answers with a pickle that bites
-            await run.submit("bitten", "sleep 0")
-            await run.submit("after", "flood 5")
-            names = ("raise", "garbage", "bitten", "after")
-            return {name: await run.outcome(name) for name in names}
+    async def scenario(run):
+        await run.submit("raise", "raise boom")
+        await run.submit("garbage", "garbage")
+        await run.submit("lie", f"lie {trap}")  # from now on this worker answers with a pickle that bites
+        await run.submit("bitten", "sleep 0")
+        await run.submit("after", "flood 5")
+        names = ("raise", "garbage", "bitten", "after")
+        return {name: await run.outcome(name) for name in names}
 
-    outcomes = asyncio.run(scenario())
+    outcomes = live.do(scenario)
 
     assert "exception instead of a report" in outcomes["raise"].reason
     assert "is no report" in outcomes["garbage"].reason
@@ -56,14 +82,13 @@ def test_what_is_no_report_is_an_interruption_and_never_loaded(tmp_path):
     assert isinstance(outcomes["after"], Reported)
 
 
-def test_a_killed_worker_interrupts_its_attempt_and_comes_back(tmp_path):
-    async def scenario():
-        async with Run(tmp_path) as run:
-            await run.submit("die", "die")
-            await run.submit("next", "sleep 0")
-            return await run.outcome("die"), await run.outcome("next"), run.events
+def test_a_killed_worker_interrupts_its_attempt_and_comes_back(live):
+    async def scenario(run):
+        await run.submit("die", "die")
+        await run.submit("next", "sleep 0")
+        return await run.outcome("die"), await run.outcome("next"), run.events
 
-    died, following, events = asyncio.run(scenario())
+    died, following, events = live.do(scenario)
 
     assert isinstance(died, Interrupted)
     assert not died.cancelled
@@ -71,19 +96,18 @@ def test_a_killed_worker_interrupts_its_attempt_and_comes_back(tmp_path):
     assert not any(isinstance(event, HostLost) for event in events)
 
 
-def test_cancel_ends_the_attempt_with_all_it_started(tmp_path):
-    async def scenario():
-        async with Run(tmp_path) as run:
-            await run.submit("long", "spawn 600")
-            await run.submit("waiting", "sleep 600")
-            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
-            await run.engine.cancel("waiting")
-            await run.engine.cancel("long")
-            left = [line for line in processes_of("test") if "sleep" in line]
-            await run.submit("next", "sleep 0")
-            return left, await run.outcome("long"), await run.outcome("waiting"), await run.outcome("next")
+def test_cancel_ends_the_attempt_with_all_it_started(live):
+    async def scenario(run):
+        await run.submit("long", "spawn 600")
+        await run.submit("waiting", "sleep 600")
+        await until(lambda: any("time.sleep(600)" in line for line in processes_of("live")))
+        await run.engine.cancel("waiting")
+        await run.engine.cancel("long")
+        left = [line for line in processes_of("live") if "sleep" in line]
+        await run.submit("next", "sleep 0")
+        return left, await run.outcome("long"), await run.outcome("waiting"), await run.outcome("next")
 
-    left, long, waiting, following = asyncio.run(scenario())
+    left, long, waiting, following = live.do(scenario)
 
     assert left == []
     assert long == Interrupted("long", "cancelled", cancelled=True)
@@ -91,14 +115,21 @@ def test_cancel_ends_the_attempt_with_all_it_started(tmp_path):
     assert isinstance(following, Reported)
 
 
-def test_stop_leaves_nothing_of_a_running_attempt(tmp_path):
+def test_all_slots_compute_and_stop_leaves_nothing_of_what_runs(tmp_path):
     async def scenario():
-        async with Run(tmp_path) as run:
+        async with Run(tmp_path, slots=2) as run:
+            await run.submit("one", "sleep 0.2")
+            await run.submit("two", "sleep 0.2")
+            outcomes = [await run.outcome("one"), await run.outcome("two")]
             await run.submit("long", "spawn 600")
             await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
         await run.engine.stop()
+        return run.events[0], outcomes
 
-    asyncio.run(scenario())  # the fixture looks for leftovers
+    up, outcomes = asyncio.run(scenario())  # the fixture looks for leftovers
+
+    assert up == HostUp("host1", 2)
+    assert len({outcome.report.values["pid"] for outcome in outcomes}) == 2
 
 
 def _pids(run_id, role, tmp_path):
@@ -161,20 +192,19 @@ def _visible_texts():
     return texts
 
 
-def test_no_key_is_in_arguments_or_environment_and_logs_are_private(tmp_path):
+def test_no_key_is_in_arguments_or_environment_and_logs_are_private(live):
     def look():
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        files = [path for path in live.state.rglob("*") if path.is_file()]
         assert not any(b"PRIVATE KEY" in text or b"BEGIN CERT" in text for text in _visible_texts())
         assert not any(b"PRIVATE KEY" in path.read_bytes() for path in files)
-        [folder] = tmp_path.glob("runs/*")
+        [folder] = live.state.glob("runs/*")
         assert folder.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in folder.glob("*.log")} == {0o600}
 
-    async def scenario():
-        async with Run(tmp_path):
-            await asyncio.to_thread(look)
+    async def scenario(_run):
+        await asyncio.to_thread(look)
 
-    asyncio.run(scenario())
+    live.do(scenario)
 
 
 def _listening(run_id):
@@ -197,7 +227,7 @@ def _listening(run_id):
     return found
 
 
-def test_a_stranger_is_refused_at_every_port(tmp_path):
+def test_a_stranger_is_refused_at_every_port(live, tmp_path):
     stranger = Authority.make("other").issue("client")
     pem = tmp_path / "stranger.pem"
     pem.write_text(stranger.certificate + stranger.key)
@@ -213,19 +243,18 @@ def test_a_stranger_is_refused_at_every_port(tmp_path):
         except OSError:
             return False
 
-    async def scenario():
-        async with Run(tmp_path):
-            ports = await asyncio.to_thread(_listening, "test")
-            assert {address for _, address in ports} == {"0100007F"}  # 127.0.0.1 and nothing else
-            assert len(ports) >= 3  # scheduler, nanny, worker, and their health pages
-            for port, _ in ports:
-                assert not await asyncio.to_thread(speaks, port, certificate=False)
-                assert not await asyncio.to_thread(speaks, port, certificate=True)
+    async def scenario(_run):
+        ports = await asyncio.to_thread(_listening, "live")
+        assert {address for _, address in ports} == {"0100007F"}  # 127.0.0.1 and nothing else
+        assert len(ports) >= 3  # scheduler, nanny, worker, and their health pages
+        for port, _ in ports:
+            assert not await asyncio.to_thread(speaks, port, certificate=False)
+            assert not await asyncio.to_thread(speaks, port, certificate=True)
 
-    asyncio.run(scenario())
+    live.do(scenario)
 
 
-def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path):
+def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path, caplog):
     good = Host("good", 1, ("127.0.0.1",), sys.executable, str(tmp_path))
     broken = Host("broken", 1, ("127.0.0.1",), "/nowhere/bin/python", str(tmp_path))
     foreign = Host("foreign", 1, ("192.0.2.1",), sys.executable, str(tmp_path))
@@ -237,7 +266,7 @@ def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path):
             await engine.start(events.append)
         finally:
             await engine.stop()
-        return engine.failures
+        return {name: str(error) for name, error in engine.failures.items()}
 
     failures = asyncio.run(scenario())
 
@@ -247,6 +276,7 @@ def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path):
     assert "create-envs" in failures["broken"]
     assert "192.0.2.1" in failures["foreign"]
     assert 'address = "…"' in failures["foreign"]
+    assert caplog.text.count("cleaned up") == 0
 
 
 def test_too_few_hosts_are_an_error_that_says_why(tmp_path):
