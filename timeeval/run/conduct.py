@@ -159,13 +159,17 @@ class _Conductor:
                 journal.end_run(time.time(), reason)
                 self.outcomes.reason = reason
                 self.outcomes.rows = journal.rows(plan.info.id)
-                _publish(plan.results_path, journal, self.outcomes.rows)
+                _publish(plan.results_path, self.outcomes.rows, keep=self._place.remote)
+                if not self._place.remote:
+                    _clean(plan.results_path, journal)
 
     async def _compute(self, journal: Journal) -> str:
         plan = self._plan
         due = _due(journal, plan)
-        if not due or self._signals:
-            return "stopped on request" if due else ""
+        if self._signals:
+            return "stopped on request"
+        if not due and not (self._place.remote and _files_missing(plan.results_path, journal.rows(plan.info.id))):
+            return ""
         loop = Loop(
             self._place.engine,
             journal,
@@ -178,7 +182,7 @@ class _Conductor:
         try:
             if not await self._unless_stopped(loop.start()):
                 return "stopped while the hosts were started"
-            if journal.open_attempts() and await self._unless_stopped(loop.gather()):
+            if (journal.open_attempts() or not due) and await self._unless_stopped(loop.gather()):
                 journal.adopt(layout.kept_outcomes(plan.results_path))
                 _give_up_open(journal)
                 due = _due(journal, plan)
@@ -272,12 +276,27 @@ def _run_of(attempt_id: str | None) -> str:
     return "" if attempt_id is None else attempt_id.rpartition("-")[0]
 
 
-def _publish(results_path: Path, journal: Journal, rows: Sequence[ResultRow]) -> None:
-    """Give the files of each record their names and remove those of other ended attempts."""
+def _files_missing(results_path: Path, rows: Sequence[ResultRow]) -> bool:
+    """Tell whether the files of a record are not on the driver, because an earlier collection failed."""
+    return any(
+        row.outcome not in (None, Outcome.INFRA, Outcome.CANCELLED)
+        and not layout.experiment_dir(results_path, row.cell).is_dir()
+        for row in rows
+    )
+
+
+def _publish(results_path: Path, rows: Sequence[ResultRow], *, keep: bool) -> None:
+    """Give the files of each record their names."""
     for row in rows:
         if row.attempt is not None:
-            with contextlib.suppress(OSError):  # said by the missing files; results.csv matters more
-                layout.publish(results_path, row.cell, row.attempt)
+            try:
+                layout.publish(results_path, row.cell, row.attempt, keep=keep)
+            except OSError as error:  # the table matters more
+                _log.warning("Files of %s were not put in their place: %s", row.cell, error)
+
+
+def _clean(results_path: Path, journal: Journal) -> None:
+    """Remove files and outcomes of ended attempts that did not become a record."""
     still_open = {attempt_id for attempt_id, _ in journal.open_attempts()}
     attempts = results_path / layout.PRIVATE / "attempts"
     if attempts.is_dir():

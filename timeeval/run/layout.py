@@ -62,15 +62,38 @@ def forget_outcome(results_dir: Path, attempt_id: str) -> None:
     outcome_file(results_dir, attempt_id).unlink(missing_ok=True)
 
 
-def publish(results_dir: Path, cell: Cell, attempt_id: str) -> bool:
-    """Move the files of a recorded attempt to its experiment's folder; False if they are not here."""
+def experiment_dir(results_dir: Path, cell: Cell) -> Path:
+    """Return the folder that has an experiment's name."""
+    return generate_experiment_path(
+        results_dir, cell.algorithm, cell.hyper_params_id, cell.collection, cell.dataset, cell.repetition
+    )
+
+
+def publish(results_dir: Path, cell: Cell, attempt_id: str, *, keep: bool = False) -> bool:
+    """Put the files of a recorded attempt into its experiment's folder; False if they are not here.
+
+    Parameters
+    ----------
+    results_dir : Path
+        Results folder.
+    cell : Cell
+        The experiment.
+    attempt_id : str
+        The attempt that is its record.
+    keep : bool
+        Leave them in the attempt's folder as well (as hard links, so they take no more space): a later collection
+        from the nodes then finds them and fetches nothing twice.
+    """
     source = work_dir(results_dir, attempt_id)
     if not source.is_dir():
         return False
-    target = generate_experiment_path(
-        results_dir, cell.algorithm, cell.hyper_params_id, cell.collection, cell.dataset, cell.repetition
-    )
+    target = experiment_dir(results_dir, cell)
     target.parent.mkdir(parents=True, exist_ok=True)
+    if keep:
+        linked = source.with_name(f"{attempt_id}.part")
+        shutil.rmtree(linked, ignore_errors=True)
+        shutil.copytree(source, linked, copy_function=os.link)
+        source = linked
     if target.exists():
         shutil.rmtree(target)
     source.rename(target)

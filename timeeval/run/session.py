@@ -257,7 +257,7 @@ def read_sources_of(cluster_file: Path) -> None:
     from timeeval.cluster import dataset_sources
     from timeeval.datasets.locations import set_locations
 
-    set_locations(dataset_sources(cluster_file))
+    set_locations({str(path): source for path, source in dataset_sources(cluster_file).items()})
 
 
 def nearest_cluster_file() -> Path | None:
