@@ -25,53 +25,51 @@ class _GridParams(FixedParams):
     Any change of a value forgets them.
     """
 
-    __slots__ = ("_texts",)
-    _texts: tuple[str, ...] | None
-
-    def __init__(self, items: Sequence[tuple[str, Any]] = (), texts: tuple[str, ...] | None = None) -> None:
-        dict.__init__(self, items)
-        self._texts = texts
+    __slots__ = ("_text",)
+    #: What the identity is the digest of; absent or empty when it is not known.
+    _text: str
 
     def uid(self) -> str:
-        return super().uid() if self._texts is None else digest(f"[{', '.join(self._texts)}]")
-
-    def __reduce__(self) -> tuple[type, tuple[tuple[tuple[str, Any], ...], tuple[str, ...] | None]]:
-        return type(self), (tuple(self.items()), self._texts)
+        try:
+            text = self._text
+        except AttributeError:  # made by unpickling, from items alone
+            text = ""
+        return digest(text) if text else super().uid()
 
     def copy(self) -> FixedParams:
         return FixedParams(self)
 
     def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401
-        self._texts = None
+        self._text = ""
         super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._texts = None
+        self._text = ""
         super().__delitem__(key)
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # noqa: ANN401
-        self._texts = None
+        self._text = ""
         dict.update(self, other)
         return self
 
     def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        self._texts = None
+        self._text = ""
         super().update(*args, **kwargs)
 
     def pop(self, *args: Any) -> Any:  # noqa: ANN401
-        self._texts = None
+        self._text = ""
         return super().pop(*args)
 
     def popitem(self) -> tuple[str, Any]:
-        self._texts = None
+        self._text = ""
         return super().popitem()
 
     def clear(self) -> None:
-        self._texts = None
+        self._text = ""
         super().clear()
 
     def setdefault(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
-        self._texts = None
+        self._text = ""
         return super().setdefault(key, default)
 
 
@@ -151,17 +149,25 @@ class FullParameterGrid(ParameterGrid):
         return math.prod(len(axis) for axis in self._axes)
 
     def __iter__(self) -> Iterator[FixedParams]:
-        items = itertools.product(*([item for item, _ in axis] for axis in self._axes))
-        texts = itertools.product(*([text for _, text in axis] for axis in self._axes))
-        return map(_GridParams, items, texts)
+        *leading, last = self._axes or [[]]
+        if not self._axes:
+            yield FixedParams()
+        # Settings that differ in the last parameter alone share the rest of their items and of their texts.
+        for head in itertools.product(*leading):
+            items = dict(item for item, _ in head)
+            text = "".join(["[", *(f"{text}, " for _, text in head)])
+            for (name, value), last_text in last:
+                params = _GridParams(items)
+                dict.__setitem__(params, name, value)
+                params._text = f"{text}{last_text}]"  # noqa: SLF001 - a constructor of its own would double the time
+                yield params
 
     def _at(self, position: int) -> FixedParams:
-        chosen: list[tuple[tuple[str, Any], str]] = []
+        chosen: list[tuple[str, Any]] = []
         for axis in reversed(self._axes):
             position, offset = divmod(position, len(axis))
-            chosen.append(axis[offset])
-        chosen.reverse()
-        return _GridParams([item for item, _ in chosen], tuple(text for _, text in chosen))
+            chosen.append(axis[offset][0])
+        return FixedParams(reversed(chosen))
 
 
 class IndependentParameterGrid(ParameterGrid):
