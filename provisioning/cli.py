@@ -77,12 +77,17 @@ def _options(values: dict[str, Any]) -> Options:
 
 def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
     from provisioning.commands import carry_out
-    from provisioning.report import documents, lines
+    from provisioning.report import document, documents, lines
     from provisioning.view import View
 
     options = _options(values)
-    with View(live=False if values["as_json"] else None) as view:
-        report, code = carry_out(verb, options, view.event)
+    try:
+        with View(live=False if values["as_json"] else None) as view:
+            report, code = carry_out(verb, options, view.event)
+    except ProvisionError as error:
+        if values["as_json"]:
+            click.echo(document(error))
+        raise
     for line in documents(report, verb) if values["as_json"] else lines(report, dry_run=options.dry_run):
         click.echo(line)
     for node in report.nodes:

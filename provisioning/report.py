@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "changed", "due", "failed", "unreachable"]
 STATES: tuple[State, ...] = ("ok", "changed", "due", "failed", "unreachable")
 SCHEMA = "timeeval.provision/1"
+ERROR_SCHEMA = "timeeval.error/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def lines(report: Report, *, dry_run: bool = False) -> Iterator[str]:
     ]
     for text, names in _folded(done):
         yield f"{verb:<5} {names}: {text}"
-    problems = [(node.node, _advice(str_error(node.error))) for node in report.nodes if node.error is not None]
+    problems = [(node.node, _advice(_told(node.error))) for node in report.nodes if node.error is not None]
     problems += [
         (node.node, f"{finding.resource}: {_advice((finding.message, finding.remedy))}")
         for node in report.nodes
@@ -157,16 +158,23 @@ def documents(report: Report, command: str) -> Iterator[str]:
                 "made": [_change(change) for change in node.made],
                 "due": [_change(change) for change in node.due],
                 "findings": [_finding(finding) for finding in node.findings],
-                "error": None
-                if node.error is None
-                else {"kind": type(node.error).__name__, "message": node.error.message, "remedy": node.error.remedy},
+                "error": None if node.error is None else _error(node.error),
             }
         )
 
 
-def str_error(error: ProvisionError) -> tuple[str, str]:
+def document(error: ProvisionError) -> str:
+    """Write why a command could not begin, as one JSON object."""
+    return json.dumps({"schema": ERROR_SCHEMA, "host": error.host, "exit_code": error.exit_code, **_error(error)})
+
+
+def _told(error: ProvisionError) -> tuple[str, str]:
     """Return message and remedy of an error."""
     return error.message, error.remedy or ""
+
+
+def _error(error: ProvisionError) -> dict[str, Any]:
+    return {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def test_no_cluster_file_is_a_usage_error_with_its_remedy(tmp_path: Path) -> Non
     )
 
 
+def test_programs_are_told_of_errors_in_json_as_well(tmp_path: Path) -> None:
+    done = run("check", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert (told["schema"], told["kind"], told["exit_code"]) == ("timeeval.error/1", "UsageError", 2)
+    assert "--cluster" in told["remedy"]
+
+
 def test_an_unknown_host_is_a_usage_error(tmp_path: Path) -> None:
     run("init", "node[1-3].lab", "--name", "lab", cwd=tmp_path)
     (tmp_path / "cluster.toml").write_text(
