@@ -126,8 +126,8 @@ class _Near:
     def of(cls, scoring: Scoring, reach: int, samples: int, *, compatible: bool) -> _Near:
         count = _COMPATIBILITY_SAMPLES if compatible else min(samples, scoring.n)
         descending = np.linspace(0, scoring.n - 1, count).astype(np.int64)
-        thresholds = scoring.order.at_ranks(scoring.n - 1 - descending)[::-1]
-        predicted = (scoring.n - scoring.order.counts(thresholds)[0])[::-1]
+        descending_thresholds, below = scoring.order.at_ranks(scoring.n - 1 - descending)
+        thresholds, predicted = descending_thresholds[::-1], scoring.n - below
         position, previous = _positions_near(scoring, reach)
         near_bin = count - np.searchsorted(thresholds, scoring.scores[position], side="right")
         bins = np.full(scoring.n, count, dtype=np.min_scalar_type(count))

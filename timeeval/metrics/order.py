@@ -10,7 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from timeeval.metrics.metric import Array
 
-_BUCKETS = 1 << 16
 _FEW = 1 << 15
 """Number of scores up to which sorting them all is quickest."""
 
@@ -65,14 +64,16 @@ class Order:
         first = np.searchsorted(self.ascending, self.ascending[self.n - count], side="left")
         return self.ascending[first:]
 
-    def at_ranks(self, ranks: Array) -> Array:
-        """Return the scores at `ranks` (ints from 0, the lowest, to n - 1)."""
+    def at_ranks(self, ranks: Array) -> tuple[Array, Array]:
+        """Return the scores at `ranks` (ints from 0, the lowest, to n - 1) and how many scores are below each."""
         buckets = self._buckets
         if buckets is None:
-            return np.asarray(self.ascending[ranks])
+            values = self.ascending[ranks]
+            return values, np.searchsorted(self.ascending, values, side="left")
         wanted = np.searchsorted(buckets.before, ranks, side="right") - 1
         members, shift = buckets.members(self.scores, wanted)
-        return np.asarray(members[ranks - shift[wanted]])
+        values = members[ranks - shift[wanted]]
+        return values, np.searchsorted(members, values, side="left") + shift[wanted]
 
     def counts(self, values: Array) -> tuple[Array, Array]:
         """Return how many scores are below each of `values` and how many are not above it.
@@ -125,12 +126,14 @@ class Order:
     def _dealt(self) -> _Buckets | None:
         if self.scores.dtype not in (np.float32, np.float64):
             return None
+        # A dozen scores to a bucket, and tables that fit into the processor's cache.
+        count = 1 << max(self.n.bit_length() - 4, 1)
         span = self.top - self.lowest
         limits = np.finfo(self.scores.dtype)
         # Neither the distances nor the width of a bucket may overflow or vanish in the scores' own precision.
-        if not 0 < span < limits.max / 2 or not limits.tiny < (_BUCKETS - 1) / span < limits.max:
+        if not 0 < span < limits.max / 2 or not limits.tiny < count / span < limits.max:
             return None
-        buckets = _Buckets(self.scores, self.lowest, (_BUCKETS - 1) / span)
+        buckets = _Buckets(self.scores, self.lowest, count / span, count)
         # Where most scores share a bucket, dealing them has not helped.
         return buckets if buckets.largest < self.n // 4 else None
 
@@ -138,12 +141,12 @@ class Order:
 class _Buckets:
     """Scores dealt into buckets by a function that never falls, so that buckets are in the order of their scores."""
 
-    def __init__(self, scores: Array, lowest: float, scale: float) -> None:
+    def __init__(self, scores: Array, lowest: float, scale: float, count: int) -> None:
         self._lowest, self._scale = scores.dtype.type(lowest), scores.dtype.type(scale)
         self.bucket = self.of(scores)
-        self.sizes = np.bincount(self.bucket, minlength=_BUCKETS + 1)
+        self.sizes = np.bincount(self.bucket, minlength=count + 1)
         self.largest = int(self.sizes.max())
-        self.before = np.concatenate(([0], np.cumsum(self.sizes)[:-1]))
+        self.before = np.cumsum(self.sizes) - self.sizes
         """Number of scores in lower buckets, shape (buckets,)."""
 
     def of(self, values: Array) -> Array:
@@ -157,9 +160,8 @@ class _Buckets:
         is_wanted = np.zeros(len(self.sizes), dtype=bool)
         is_wanted[wanted] = True
         members = np.sort(scores[is_wanted[self.bucket]])
-        before = np.cumsum(np.where(is_wanted, self.sizes, 0))
-        before -= np.where(is_wanted, self.sizes, 0)
-        return members, self.before - before
+        sizes = np.where(is_wanted, self.sizes, 0)
+        return members, self.before - (np.cumsum(sizes) - sizes)
 
 
 def firsts(ascending: Array) -> Array:

@@ -50,7 +50,9 @@ def test_every_answer_is_that_of_sorting(kind, dtype, sorted_before):
         if sorted_before:
             assert asked.ascending.tolist() == ascending.tolist()
         ranks = np.unique(np.linspace(0, n - 1, 7).astype(int))
-        assert asked.at_ranks(ranks).tolist() == ascending[ranks].tolist()
+        values, smaller = asked.at_ranks(ranks)
+        assert values.tolist() == ascending[ranks].tolist()
+        assert smaller.tolist() == [int(np.sum(scores < value)) for value in values]
         below, up_to = asked.counts(scores[::3])
         assert below.tolist() == [int(np.sum(scores < s)) for s in scores[::3]]
         assert up_to.tolist() == [int(np.sum(scores <= s)) for s in scores[::3]]
