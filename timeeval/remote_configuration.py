@@ -104,7 +104,7 @@ class RemoteConfiguration:
             "incremental": False,
             "formatters": {
                 "brief": {"format": "%(name)s - %(levelname)s - %(message)s"},
-                "verbose-file": {"format": "%(asctime)s - %(process)d %(name)s - %(levelname)s - %(message)s"},
+                "verbose-file": {"format": "%(asctime)s - %(levelname)s - %(process)d %(name)s - %(message)s"},
             },
             "handlers": {
                 "stdout": {

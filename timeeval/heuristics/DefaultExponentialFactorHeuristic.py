@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class DefaultExponentialFactorHeuristic(TimeEvalParameterHeuristic):
-    """The parameter's default value times a power of ten, of the default's type.
+    """The parameter's default value times a power of ten, of the default's type (or ``zero_fb``'s, if that stands in).
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class DefaultFactorHeuristic(TimeEvalParameterHeuristic):
-    """A multiple of the parameter's default value, of the default's type.
+    """A multiple of the parameter's default value, of the default's type (or of ``zero_fb``'s, if that stands in).
 
     Parameters
     ----------
@@ -62,4 +62,6 @@ def scaled_default(algorithm: "Algorithm", param_name: str, factor: float, zero_
     except KeyError:
         msg = f"Could not find the default value of parameter {param_name!r} in the schema of {algorithm.name!r}."
         raise ValueError(msg) from None
-    return type(default)(factor * (default or zero_fb))
+    if default == 0:
+        default = zero_fb
+    return type(default)(factor * default)

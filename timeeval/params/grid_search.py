@@ -81,9 +81,15 @@ class ParameterGrid(ParameterConfig):
         """Go through the settings in a fixed order."""
 
     @property
+    def param_grid(self) -> Any:  # noqa: ANN401 - scikit-learn has no types
+        """The settings as scikit-learn's ``ParameterGrid``."""
+        from sklearn.model_selection import ParameterGrid as SklearnGrid
+
+        return SklearnGrid(self._description())
+
     @abstractmethod
-    def param_grid(self) -> Any:  # noqa: ANN401 - a dictionary or a list of dictionaries
-        """The description of the settings."""
+    def _description(self) -> Any:  # noqa: ANN401 - a dictionary or a list of dictionaries
+        """Describe the settings as scikit-learn takes it."""
 
     def iter(self, algorithm: "Algorithm", dataset: "Dataset") -> Iterator[FixedParams]:  # noqa: ARG002
         """Go through the settings; they are the same for all algorithms and datasets."""
@@ -140,10 +146,8 @@ class FullParameterGrid(ParameterGrid):
             [((name, value), item_text((name, value))) for value in param_grid[name]] for name in sorted(param_grid)
         ]
 
-    @property
-    def param_grid(self) -> list[Mapping[str, Any]]:
-        """The grid as a list with one dictionary, as scikit-learn keeps it."""
-        return [self._param_grid]
+    def _description(self) -> dict[str, Any]:
+        return self._param_grid
 
     def __len__(self) -> int:
         return math.prod(len(axis) for axis in self._axes)
@@ -211,10 +215,8 @@ class IndependentParameterGrid(ParameterGrid):
             for value in (values if isinstance(values, list) else [values])
         ] or [{}]
 
-    @property
-    def param_grid(self) -> list[dict[str, Any]]:
-        """One dictionary per setting."""
-        return [{**self._defaults, **change} for change in self._changes]
+    def _description(self) -> list[dict[str, list[Any]]]:
+        return [{name: [value] for name, value in params.items()} for params in self]
 
     def __len__(self) -> int:
         return len(self._changes)

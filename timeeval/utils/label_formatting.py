@@ -19,9 +19,9 @@ def id2labels(ids: Sequence[int] | np.ndarray[Any, Any], data_length: int) -> np
     Returns
     -------
     numpy.ndarray
-        Shape (data_length,), dtype float64; 1 marks an anomaly.
+        Shape (data_length,), dtype int64; 1 marks an anomaly.
     """
-    labels = np.zeros(data_length)
+    labels = np.zeros(data_length, dtype=np.int64)
     labels[np.asarray(ids, dtype=np.int64)] = 1
     return labels
 

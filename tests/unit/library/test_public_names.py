@@ -54,8 +54,8 @@ def test_every_public_name_is_there(name):
         (
             "timeeval.datasets",
             (
-                "DatasetAnalyzer Dataset DatasetManager DatasetRecord Datasets AnomalyLength DatasetMetadata Stationarity "
-                "Trend TrendType MultiDatasetManager"
+                "DatasetAnalyzer Dataset DatasetManager DatasetRecord Datasets AnomalyLength DatasetMetadata "
+                "Stationarity Trend TrendType MultiDatasetManager"
             ),
         ),
         ("timeeval.params", "FixedParameters ParameterConfig FullParameterGrid IndependentParameterGrid Params"),
@@ -64,8 +64,8 @@ def test_every_public_name_is_there(name):
             (
                 "AnomalyLengthHeuristic CleanStartSequenceSizeHeuristic ContaminationHeuristic DatasetIdHeuristic "
                 "DefaultFactorHeuristic DefaultExponentialFactorHeuristic EmbedDimRangeHeuristic "
-                "ParameterDependenceHeuristic PeriodSizeHeuristic RelativeDatasetSizeHeuristic TimeEvalParameterHeuristic "
-                "TimeEvalHeuristic inject_heuristic_values"
+                "ParameterDependenceHeuristic PeriodSizeHeuristic RelativeDatasetSizeHeuristic "
+                "TimeEvalParameterHeuristic TimeEvalHeuristic inject_heuristic_values"
             ),
         ),
         ("timeeval.data_types", "ExecutionType AlgorithmParameter TSFunction TSFunctionPost TrainingType"),

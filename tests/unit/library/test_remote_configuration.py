@@ -85,5 +85,6 @@ def test_the_logging_configuration_works(tmp_path):
         root.handlers[:] = before
         root.setLevel(level)
     text = (tmp_path / "dask.log").read_text()
-    assert "somewhere - WARNING - a warning" in text
+    assert " - WARNING - " in text
+    assert " somewhere - a warning" in text
     assert "an information" not in text

@@ -21,7 +21,7 @@ def test_names_are_sorted_and_the_last_changes_fastest():
     assert [grid[i] for i in range(4)] == expected
     assert grid[-1] == expected[-1]
     assert len(grid) == 4
-    assert grid.param_grid == [{"b": [1, 2], "a": ["x", "y"]}]
+    assert list(grid.param_grid) == expected
 
 
 @pytest.mark.parametrize("index", [4, -5, 100])
@@ -109,7 +109,7 @@ def test_copies_are_independent(duplicate):
 def test_one_parameter_at_a_time():
     grid = IndependentParameterGrid({"b": [1, 2], "a": ["x"]}, default_params={"a": "d", "b": 0, "c": 7})
     expected = [{"a": "d", "b": 1, "c": 7}, {"a": "d", "b": 2, "c": 7}, {"a": "x", "b": 0, "c": 7}]
-    assert list(grid) == grid.param_grid == expected
+    assert list(grid) == list(grid.param_grid) == expected
     assert list(grid.iter(None, None)) == expected
     assert [grid[i] for i in range(3)] == expected
     assert len(grid) == 3

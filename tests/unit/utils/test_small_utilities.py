@@ -50,6 +50,7 @@ def test_causes_in_a_circle():
 def test_labels():
     np.testing.assert_array_equal(id2labels([1, 3], 5), [0, 1, 0, 1, 0])
     np.testing.assert_array_equal(id2labels([], 2), [0, 0])
+    assert id2labels([1], 2).dtype == np.int64
     np.testing.assert_array_equal(labels2id(np.array([0, 1, 0, 1])), [1, 1])
 
 
