@@ -65,7 +65,7 @@ class Metric(ABC):
         y_true, y_score = validated(
             self, y_true, y_score, inf_is_1=inf_is_1, neginf_is_0=neginf_is_0, nan_is_0=nan_is_0
         )
-        if len(y_score) and np.all(y_score == y_score[0]):
+        if y_score[0] == y_score[-1] and np.all(y_score == y_score[0]):
             warnings.warn(CONSTANT_SCORES, stacklevel=2)
             return 0.0
         return self.score(y_true, y_score)
@@ -146,7 +146,7 @@ def validated(
         )
     if continuous and y_score.dtype.kind != "f":
         raise ValueError(f"When using metric {metric.name}, the scores must be floats, not {y_score.dtype}.")
-    if y_score.dtype.kind == "f":
+    if y_score.dtype.kind == "f" and not np.isfinite(y_score).all():
         _replace(y_score, np.isposinf(y_score), 1, y_true, as_value=inf_is_1)
         _replace(y_score, np.isneginf(y_score), 0, y_true, as_value=neginf_is_0)
         _replace(y_score, np.isnan(y_score), 0, y_true, as_value=nan_is_0)
