@@ -15,6 +15,8 @@ import numpy as np
 
 from timeeval.constants import ANOMALY_SCORES_TS, EXECUTION_LOG, HYPER_PARAMETERS, METRICS_CSV, RAW_ANOMALY_SCORES_TS
 from timeeval.data_types import AlgorithmParameter, InputDimensionality, TrainingType
+from timeeval.errors import ScoresError
+from timeeval.series import features_of, labels_of, whole_of, write_scores
 from timeeval.times import Times
 from timeeval.utils.encode_params import dumps_params
 from timeeval.utils.results_path import generate_experiment_path
@@ -221,9 +223,9 @@ class Experiment:
         result.update(times)
         on_phase("score", result)
         _write_metrics(path / METRICS_CSV, result)
-        y_scores.tofile(str(path / RAW_ANOMALY_SCORES_TS), sep="\n")
+        write_scores(path / RAW_ANOMALY_SCORES_TS, y_scores)
         y_true, y_scores = self.scale_scores(self._labels(len(y_scores)), y_scores)
-        y_scores.tofile(str(path / ANOMALY_SCORES_TS), sep="\n")
+        write_scores(path / ANOMALY_SCORES_TS, y_scores)
         last_error = self._score(y_true, y_scores, result)
         _write_metrics(path / METRICS_CSV, result)
         self.params.assess(y_true, y_scores)
@@ -249,10 +251,7 @@ class Experiment:
         return np.asarray(scores), times.to_dict()
 
     def _labels(self, n_scores: int) -> Array:
-        from timeeval.errors import ScoresError
-        from timeeval.utils.datasets import load_labels_only
-
-        labels = load_labels_only(self.resolved_test_dataset_path)
+        labels = labels_of(self.resolved_test_dataset_path)
         if len(labels) != n_scores:
             raise ScoresError(
                 f"{self.algorithm.name} returned {n_scores} scores for {len(labels)} points of "
@@ -298,15 +297,7 @@ def _number(value: Any) -> float | Exception:  # noqa: ANN401 - what a user's me
 def _input(algorithm: Algorithm, path: Path, *, features_only: bool) -> AlgorithmParameter:
     if algorithm.data_as_file:
         return path
-    from timeeval.utils.datasets import extract_features, load_dataset
-
-    table = load_dataset(path)
-    if table.shape[1] < 3:
-        raise ValueError(
-            f"Dataset {path} has a shape that was not expected: {table.shape}. It needs an index, at least one channel "
-            "and the labels."
-        )
-    return extract_features(table) if features_only else table.values
+    return features_of(path) if features_only else whole_of(path)
 
 
 @contextlib.contextmanager
