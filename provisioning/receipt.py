@@ -60,7 +60,7 @@ class Receipt:
     images : mapping
         Name -> id by which the node's engine starts it.
     modules : tuple of str
-        Modules that the environment imported.
+        Top-level modules of the environment's packages, and those that an experiment asked to be imported.
     worker : mapping
         What a real Dask worker there said of itself.
     """

@@ -158,15 +158,19 @@ def _prove(subject: _Subject, session: Session) -> list[Finding]:
         args = {"images": seen["images"], "datasets": samples, "results": str(cluster.results)}
         failed = session.call("provisioning.node.try_images", args, on_event=tell)["failed"]
         findings = [Finding(node.name, NAME, f"{name}: {why}", remedy) for name, (why, remedy) in failed.items()]
-    if not findings and subject.modules and cluster.environment is not None:
+    modules = set(subject.modules)
+    if not findings and cluster.environment is not None:
         args = {"prefix": str(cluster.environment.prefix), "modules": list(subject.modules)}
-        failed = session.call("provisioning.node.try_modules", args, on_event=tell)["failed"]
+        answer = session.call("provisioning.node.try_modules", args, on_event=tell)
+        failed = answer["failed"]
+        modules.update(answer["provided"])
         remedy = "add the project that holds it to [environment] projects in the cluster file"
         findings = [
             Finding(node.name, NAME, f"{name} cannot be imported: {why}", remedy) for name, why in failed.items()
         ]
     if not findings:
-        receipt = _receipt(subject, session, seen, clocks[0] if clocks else 0.0)
+        offset = clocks[0] if clocks else 0.0
+        receipt = replace(_receipt(subject, session, seen, offset), modules=tuple(sorted(modules)))
         document = receipt.to_json()
         session.call("provisioning.node.keep", {"path": str(place_on_node(cluster, node)), "document": document})
         save(cluster, receipt)
@@ -215,6 +219,5 @@ def _receipt(subject: _Subject, session: Session, seen: Mapping[str, Any], offse
             for folder in subject.folders
         },
         images=seen["images"],
-        modules=subject.modules,
         worker=subject.workers[node.name].get("worker"),
     )
