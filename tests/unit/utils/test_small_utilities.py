@@ -4,15 +4,12 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import pytest
 
-from timeeval.errors import ScoresError
 from timeeval.params import FixedParams
 from timeeval.utils.encode_params import dump_params, dumps_params
 from timeeval.utils.exceptions import exc_causes
 from timeeval.utils.label_formatting import id2labels, labels2id
 from timeeval.utils.results_path import generate_experiment_path
-from timeeval.utils.scores import check_scores
 from timeeval.utils.tqdm_joblib import tqdm_joblib
 
 PARAMS = FixedParams({"a": np.int64(0), "b": [np.float64(0.5)], "c": np.array([1, 2]), "d": None})
@@ -76,27 +73,3 @@ def test_progress_follows_joblib():
         joblib.Parallel(n_jobs=2, prefer="threads")(joblib.delayed(abs)(i) for i in range(5))
     assert (bar.done, bar.closed) == (5, True)
     assert joblib.parallel.BatchCompletionCallBack is before
-
-
-@pytest.mark.parametrize("scores", [[1, 2, 3], np.array([1.0, np.nan, 3.0]), np.array([[1], [2], [3]])])
-def test_scores_that_fit(scores):
-    checked = check_scores(scores, 3, "LOF", postprocessed=False)
-    assert checked.shape == (3,)
-    assert checked.dtype == np.float64
-
-
-@pytest.mark.parametrize(
-    ("scores", "postprocessed", "message"),
-    [
-        ([1, 2], False, "LOF returned 2 scores for 3 time steps.*set postprocess"),
-        ([1, 2], True, "post-processing of LOF returned 2 scores for 3 time steps.*parameters of this run"),
-        (np.zeros((3, 2)), False, r"shape \(3, 2\)"),
-        (5.0, False, r"shape \(\)"),
-        (["a"] * 3, False, "not an array of numbers"),
-        (Path("x"), False, "PosixPath, which is not an array"),
-        ([float("nan")] * 3, False, "All 3 scores of LOF are NaN"),
-    ],
-)
-def test_scores_that_do_not(scores, postprocessed, message):
-    with pytest.raises(ScoresError, match=message):
-        check_scores(scores, 3, "LOF", postprocessed=postprocessed)
