@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 SCHEMA = "timeeval.needs/1"
 
+# this package and what it requires: in every environment that it was installed into
+_ALWAYS_THERE = {
+    "__main__",
+    "timeeval",
+    "cloudpickle",
+    "dask",
+    "distributed",
+    "docker",
+    "numpy",
+    "pandas",
+    "psutil",
+    "sklearn",
+    "tqdm",
+}
+
 
 def needs_of(experiments: Experiments) -> dict[str, Any]:
     """Return the needs of a grid, JSON-able.
@@ -26,7 +41,8 @@ def needs_of(experiments: Experiments) -> dict[str, Any]:
     -------
     dict
         ``datasets``: per folder its ``path``, the ``ids`` and ``files`` in it; ``images``: ``name:tag``; ``modules``:
-        installed top-level modules that the algorithms use; ``limits``; ``slots``.
+        installed top-level modules that the algorithms use, beside those that this package requires; ``limits``;
+        ``slots``.
     """
     limits = experiments.resource_constraints
     return {
@@ -111,7 +127,7 @@ def _modules(algorithms: Sequence[Algorithm]) -> list[str]:
             continue  # the run itself says so, with the cause
         found |= _imported_by(pickled)
     installed = {name.partition(".")[0] for name in found} - set(sys.stdlib_module_names)
-    return sorted(installed - {"timeeval", "cloudpickle", "__main__"})
+    return sorted(installed - _ALWAYS_THERE)
 
 
 def _imported_by(pickled: bytes) -> set[str]:

@@ -39,10 +39,12 @@ for repetitions in map(int, sys.argv[1:]):
 """
 ALGORITHMS = """
 import numpy as np
+import yaml
 from timeeval import Algorithm
 from timeeval.adapters import FunctionAdapter
 
 def first_channel(data, args):
+    yaml.safe_load("[1]")
     return np.abs(np.asarray(data, dtype=float)[:, 0])
 
 def doubled(scores, args):
@@ -153,7 +155,7 @@ def test_needs_print_one_document_and_run_nothing(folder):
     assert document["datasets"] == [
         {"path": str(folder / "data"), "ids": [["small", "one"]], "files": ["one.test.csv"]}
     ]
-    assert document["modules"] == ["numpy"]
+    assert document["modules"] == ["yaml"]
     assert not (folder / "results").exists()
 
 
