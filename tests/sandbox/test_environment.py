@@ -1,0 +1,168 @@
+"""`create-envs` on real nodes: equal, proven, mended, and nothing broken when something stands in the way."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioning.sandbox.layout import FULL
+
+NODES = ("node1", "node2", "node3")
+
+
+@dataclass
+class Scene:
+    """A small environment of this test: one package of an index in a folder, one local project."""
+
+    file: Path
+    prefix: str
+    project: Path
+    sandbox: Any
+    commands: Any
+
+    def create(self, *args: str, seconds: float = 200) -> tuple[int, dict[str, dict[str, Any]]]:
+        done = self.commands.run(
+            "timeeval-provision", "create-envs", "--cluster", self.file, "--json", *args, seconds=seconds
+        )
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert rows, done.stderr
+        return done.returncode, {row["node"]: row for row in rows}
+
+    def on(self, name: str, *argv: str) -> str:
+        return self.sandbox.node(name).exec(argv, user="bench").stdout.strip()
+
+
+@pytest.fixture
+def make_scene(sandbox, commands, cluster_variant, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "unit"))
+    from wheelwright import hash_of, make_project, make_wheel
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    (tmp_path / "index").mkdir()
+    wheel = make_wheel(tmp_path / "index", "dep", "1.0")
+    (tmp_path / "demo.lock").write_text(f"dep==1.0 --hash=sha256:{hash_of(wheel)}\n")
+    project = make_project(tmp_path / "project", "mine", "1.0", ["dep>=1"])
+    base = f"/srv/timeeval/test-env-{os.getpid()}"
+
+    def make(prefix: str = f"{base}/demo", python: str = "3.11") -> Scene:
+        file = cluster_variant(
+            {
+                'state = "/srv/timeeval/state"': f'state = "{base}/state"',
+                'prefix = "/srv/timeeval/envs/demo"': f'prefix = "{prefix}"',
+                'python = "3.11"': f'python = "{python}"',
+                '"../requirements/runtime.lock"': f'"{tmp_path}/demo.lock"',
+                'projects = [".."]': f'projects = ["{project}"]',
+            }
+        )
+        return Scene(file, prefix, project, sandbox, commands)
+
+    yield make
+    sandbox.heal()
+    for node in sandbox.nodes:
+        node.exec(["rm", "-rf", base, f"{FULL}/envs"])
+
+
+@pytest.fixture
+def scene(make_scene):
+    return make_scene()
+
+
+def states(rows):
+    return {name: row["state"] for name, row in rows.items()}
+
+
+ALL_CHANGED = dict.fromkeys(NODES, "changed")
+ALL_OK = dict.fromkeys(NODES, "ok")
+
+
+def test_all_nodes_get_equal_packages_and_a_second_run_changes_nothing(scene):
+    code, rows = scene.create()
+    assert (code, states(rows)) == (0, ALL_CHANGED), rows
+    for name in NODES:
+        ask = "import dep, pkg, sys; print(dep.version, pkg.answer, sys.prefix)"
+        assert scene.on(name, f"{scene.prefix}/bin/python", "-I", "-c", ask) == f"1.0 42 {scene.prefix}"
+        assert scene.on(name, "ls", f"{scene.prefix}/lib/python3.11/site-packages/dep/__pycache__")
+    markers = {scene.on(name, "cat", f"{scene.prefix}/.timeeval/environment.json") for name in NODES}
+    assert len({json.loads(marker)["identity"] for marker in markers}) == 1
+    code, rows = scene.create()
+    assert (code, states(rows)) == (0, ALL_OK), rows
+
+
+def test_a_project_that_changes_is_installed_and_the_old_environment_kept(scene):
+    scene.create()
+    (scene.project / "pkg" / "__init__.py").write_text("answer = 43\n")
+    code, rows = scene.create()
+    assert (code, states(rows)) == (0, ALL_CHANGED), rows
+    for name in NODES:
+        assert scene.on(name, f"{scene.prefix}/bin/python", "-I", "-c", "import pkg; print(pkg.answer)") == "43"
+        assert (
+            scene.on(name, f"{scene.prefix}.previous/bin/python", "-I", "-c", "import pkg; print(pkg.answer)") == "42"
+        )
+
+
+def test_packages_edited_by_hand_are_noticed_and_mended(scene):
+    scene.create()
+    victim = f"{scene.prefix}/lib/python3.11/site-packages/dep/__init__.py"
+    scene.on("node2", "sed", "-i", "s/1.0/6.6/", victim)
+    code, rows = scene.create("--dry-run")
+    assert states(rows) == {**ALL_OK, "node2": "due"}
+    assert "dep/__init__.py was changed" in rows["node2"]["due"][0]["title"]
+    code, rows = scene.create()
+    assert (code, states(rows)) == (0, {**ALL_OK, "node2": "changed"}), rows
+    assert "1.0" in scene.on("node2", "cat", victim)
+
+
+def test_a_node_that_is_down_is_named_and_the_others_finish(scene):
+    with scene.sandbox.off("node2"):
+        code, rows = scene.create()
+    assert (code, states(rows)) == (8, {**ALL_CHANGED, "node2": "unreachable"})
+    code, rows = scene.create()
+    assert (code, states(rows)) == (0, {**ALL_OK, "node2": "changed"})
+
+
+def test_a_full_disk_is_found_before_anything_is_sent(make_scene):
+    scene = make_scene(prefix=f"{FULL}/envs/demo")
+    scene.sandbox.node("node3").fill_disk(FULL)
+    code, rows = scene.create()
+    assert (code, states(rows)) == (4, {**ALL_CHANGED, "node3": "failed"}), rows
+    assert any("have to fit" in finding["message"] for finding in rows["node3"]["findings"])
+    assert not scene.sandbox.node("node3").exec(["find", f"{FULL}/envs", "-type", "f"], check=False).stdout
+
+
+def test_another_python_than_the_nodes_have_is_a_finding(make_scene):
+    minor = f"{sys.version_info.major}.{sys.version_info.minor + 7}"
+    code, rows = make_scene(python=minor).create()
+    assert (code, states(rows)) == (4, dict.fromkeys(NODES, "failed"))
+    finding = rows["node1"]["findings"][0]
+    assert f"there is no Python {minor}" in finding["message"]
+    assert f"install python{minor}" in finding["remedy"]
+
+
+def test_what_somebody_else_put_there_stays(scene):
+    scene.on("node1", "mkdir", "-p", scene.prefix)
+    scene.on("node1", "touch", f"{scene.prefix}/thesis.tex")
+    code, rows = scene.create()
+    assert (code, states(rows)) == (4, {**ALL_CHANGED, "node1": "failed"}), rows
+    assert "was not made by create-envs" in rows["node1"]["findings"][0]["message"]
+    assert scene.on("node1", "ls", scene.prefix) == "thesis.tex"
+
+
+def test_an_installation_that_was_killed_is_done_again(scene):
+    scene.create()
+    scene.on("node1", "mkdir", "-p", f"{Path(scene.prefix).parent}/.demo.staging/demo/bin")
+    scene.on("node1", "rm", "-r", f"{scene.prefix}/lib/python3.11/site-packages/dep")
+    code, rows = scene.create()
+    assert (code, states(rows)) == (0, {**ALL_OK, "node1": "changed"}), rows
+    assert scene.on("node1", "ls", "-A", str(Path(scene.prefix).parent)).split() == [
+        ".demo.timeeval-lock",
+        "demo",
+        "demo.previous",
+        "state",
+    ]

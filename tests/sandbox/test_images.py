@@ -1,0 +1,161 @@
+"""`push-images` on real nodes: built once, sent where they lack, proven by identity."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioning.sandbox.layout import FULL
+
+NODES = ("node1", "node2", "node3")
+ALL_CHANGED = dict.fromkeys(NODES, "changed")
+ALL_OK = dict.fromkeys(NODES, "ok")
+
+
+@dataclass
+class Scene:
+    """Two small images of this test."""
+
+    file: Path
+    contexts: Path
+    names: tuple[str, str]
+    sandbox: Any
+    commands: Any
+
+    def push(self, *args: str, seconds: float = 200) -> tuple[int, dict[str, dict[str, Any]]]:
+        done = self.commands.run(
+            "timeeval-provision", "push-images", "--cluster", self.file, "--json", *args, seconds=seconds
+        )
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert rows, done.stderr
+        return done.returncode, {row["node"]: row for row in rows}
+
+    def id(self, name: str, node: str | None = None) -> str:
+        argv = ["docker", "image", "inspect", "--format", "{{.Id}}", name]
+        if node is None:
+            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+        return self.sandbox.node(node).exec(argv, user="bench").stdout.strip()
+
+
+@pytest.fixture
+def make_scene(sandbox, commands, cluster_variant, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    names = (f"timeeval-test/one-{os.getpid()}:1", f"timeeval-test/two-{os.getpid()}:1")
+    state = f"/srv/timeeval/test-images-{os.getpid()}"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text("FROM timeeval-demo/base-plain:1\nCOPY main.py /app/\n")
+        (tmp_path / name / "main.py").write_text(f"print('{name} {os.getpid()}')\n")
+
+    def make(*, state: str = state, one: str = f'context = "{tmp_path}/one"') -> Scene:
+        return Scene(
+            cluster_variant(
+                {
+                    'state = "/srv/timeeval/state"': f'state = "{state}"',
+                    'name = "timeeval-demo/subsequence-stats:1"': f'name = "{names[0]}"',
+                    'context = "../examples/algorithms/subsequence-stats"': one,
+                    'name = "timeeval-demo/ar-forecast:1"': f'name = "{names[1]}"',
+                    'context = "../examples/algorithms/ar-forecast"': f'context = "{tmp_path}/two"',
+                }
+            ),
+            tmp_path,
+            names,
+            sandbox,
+            commands,
+        )
+
+    yield make
+    sandbox.heal()
+    for node in sandbox.nodes:
+        node.exec(["docker", "image", "rm", "--force", *names], check=False)
+        node.exec(["rm", "-rf", state, f"{FULL}/state"])
+    subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True, check=False)
+
+
+@pytest.fixture
+def scene(make_scene):
+    return make_scene()
+
+
+def states(rows):
+    return {name: row["state"] for name, row in rows.items()}
+
+
+def test_all_nodes_get_the_same_images_and_a_second_run_changes_nothing(scene):
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, ALL_CHANGED), rows
+    ids = [scene.id(name) for name in scene.names]
+    for node in NODES:
+        assert [scene.id(name, node) for name in scene.names] == ids
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, ALL_OK), rows
+    # a new checkout has other times, and builds nothing
+    for file in scene.contexts.glob("*/main.py"):
+        os.utime(file, (1, 1))
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, ALL_OK), rows
+    assert [scene.id(name) for name in scene.names] == ids
+
+
+def test_only_what_changed_is_loaded(scene):
+    scene.push()
+    second = scene.id(scene.names[1])
+    (scene.contexts / "one" / "main.py").write_text("print('changed')\n")
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, ALL_CHANGED), rows
+    assert rows["node1"]["made"][0]["title"] == f"load 1 images, 1 of them in place of others: {scene.names[0]}"
+    assert scene.id(scene.names[0], "node3") == scene.id(scene.names[0])
+    assert scene.id(scene.names[1], "node3") == second
+
+
+def test_an_image_that_somebody_retagged_is_noticed_and_mended(scene):
+    scene.push()
+    node = scene.sandbox.node("node2")
+    node.exec(["docker", "tag", scene.names[1], scene.names[0]])
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, {**ALL_OK, "node2": "changed"}), rows
+    assert scene.id(scene.names[0], "node2") == scene.id(scene.names[0])
+    node.exec(["docker", "image", "rm", "--force", scene.id(scene.names[0])])
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, {**ALL_OK, "node2": "changed"}), rows
+    assert scene.id(scene.names[0], "node2") == scene.id(scene.names[0])
+
+
+def test_a_node_that_is_down_is_named_and_the_others_finish(scene):
+    with scene.sandbox.off("node1"):
+        code, rows = scene.push()
+    assert (code, states(rows)) == (8, {**ALL_CHANGED, "node1": "unreachable"})
+
+
+def test_a_full_disk_is_found_before_anything_is_sent(make_scene):
+    scene = make_scene(state=f"{FULL}/state")
+    scene.sandbox.node("node3").fill_disk(FULL)
+    code, rows = scene.push("--limit", "node3")
+    assert (code, states(rows)) == (4, {"node3": "failed"})
+    assert "have to fit on the file system of the state folder" in rows["node3"]["findings"][0]["message"]
+
+
+def test_an_image_that_is_nowhere_is_named_and_nothing_is_changed(make_scene):
+    done = make_scene(one="").commands.run(
+        "timeeval-provision", "push-images", "--cluster", make_scene(one="").file, "--json"
+    )
+    assert done.returncode != 0
+    assert "has no image timeeval-test/one" in done.stdout + done.stderr
+
+
+def test_an_engine_that_does_not_answer_is_a_finding(scene):
+    node = scene.sandbox.node("node2")
+    socket = "/var/run/docker.sock"
+    node.exec(["chmod", "000", socket])
+    try:
+        code, rows = scene.push()
+    finally:
+        node.exec(["chmod", "660", socket])
+    assert (code, states(rows)) == (4, {**ALL_CHANGED, "node2": "failed"})
+    finding = rows["node2"]["findings"][0]
+    assert "no Docker engine is reached" in finding["message"]
+    assert "group docker" in finding["remedy"]
