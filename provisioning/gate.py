@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from provisioning.errors import ProvisionError
+from provisioning.errors import NotVerifiedError, ProvisionError
 from provisioning.launch import open_session
+from provisioning.noderange import fold
 from provisioning.parallel import for_each
-from provisioning.receipt import covers, disagreements, load, placed, question
-from provisioning.resources.base import Finding, Needs
+from provisioning.receipt import Receipt, covers, disagreements, load, placed, question
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
+    from provisioning.resources.base import Needs
 
-NAME = "gate"
 LOOK = "provisioning.node.look"
-_TIMEOUT = 60.0
+LOOK_SECONDS = 60.0
 
 
-def quick(cluster: Cluster, nodes: Sequence[Node], needs: Needs) -> dict[str, list[Finding]]:
+def quick(cluster: Cluster, nodes: Sequence[Node], needs: Needs) -> dict[str, Receipt | ProvisionError]:
     """Look at all nodes at once, in one call each, and compare with their receipts.
 
     Parameters
@@ -32,33 +32,31 @@ def quick(cluster: Cluster, nodes: Sequence[Node], needs: Needs) -> dict[str, li
     Returns
     -------
     dict
-        Node name -> what stands against a run there, each with the one command that mends it; empty lists where nothing
-        does. A node that is not reached has a finding that says so.
+        Node name -> its receipt where it holds; else why not: a `NotVerifiedError` that names what is missing or has
+        changed, or what kept the node from being looked at.
     """
     wanted = placed(cluster, needs)
-    outcomes = for_each(nodes, lambda node: _one(cluster, node, wanted), parallel=cluster.limits.parallel)
-    findings: dict[str, list[Finding]] = {}
-    for node in nodes:
-        outcome = outcomes[node.name]
-        if isinstance(outcome, ProvisionError):
-            remedy = outcome.remedy or _remedy(cluster, node)
-            outcome = [Finding(node.name, NAME, outcome.message, remedy)]
-        findings[node.name] = outcome
-    return findings
+    return for_each(nodes, lambda node: _look(cluster, node, wanted), parallel=cluster.limits.parallel)
 
 
-def _one(cluster: Cluster, node: Node, needs: Needs) -> list[Finding]:
+def _look(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
     receipt = load(cluster, node)
     if receipt is None:
-        return [Finding(node.name, NAME, "it was never verified", _remedy(cluster, node))]
+        raise NotVerifiedError("it was never verified", host=node.name)
     lines = covers(receipt, needs)
     if not lines:
         files: Mapping[str, Sequence[str]] = {str(need.path): need.files for need in needs.datasets}
         with open_session(cluster, node) as session:
-            seen = session.call(LOOK, question(cluster, files, needs.images), timeout=_TIMEOUT)
+            seen = session.call(LOOK, question(cluster, files, needs.images), timeout=LOOK_SECONDS)
         lines = disagreements(receipt, seen)
-    return [Finding(node.name, NAME, line, _remedy(cluster, node)) for line in lines]
+    if lines:
+        raise NotVerifiedError("; ".join(lines), host=node.name)
+    return receipt
 
 
-def _remedy(cluster: Cluster, node: Node) -> str:
-    return f"timeeval-provision up --cluster {cluster.file} --limit {node.name}"
+def folded(errors: Mapping[str, ProvisionError]) -> list[str]:
+    """Return a line per cause, with the nodes that share it in front."""
+    nodes: dict[str, list[str]] = {}
+    for name, error in errors.items():
+        nodes.setdefault(error.message, []).append(name)
+    return [f"{fold(names)}: {message}" for message, names in nodes.items()]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning import inventory, receipt
 from provisioning.errors import NotVerifiedError, ProvisionError, UnreachableError
-from provisioning.gate import LOOK
-from provisioning.launch import open_session
-from provisioning.parallel import for_each
+from provisioning.gate import folded, quick
+from provisioning.noderange import fold
 from provisioning.resources.base import Needs
 from timeeval.engines import naming
 from timeeval.engines.dask_engine import RUN_JOB, DaskEngine
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from timeeval.remote_configuration import RemoteConfiguration
     from timeeval.run.session import Request
 
-LOOK_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -147,39 +146,25 @@ def gate(
     """
     with _translated():
         wanted = receipt.placed(cluster, Needs.parse(json.dumps(needs)))
-    outcomes = for_each(nodes, lambda node: _look(cluster, node, wanted), parallel=cluster.limits.parallel)
-    unreached = {name: str(o) for name, o in outcomes.items() if isinstance(o, UnreachableError)}
-    bad = {name: str(o) for name, o in outcomes.items() if isinstance(o, ProvisionError) and name not in unreached}
+    outcomes = quick(cluster, nodes, wanted)
+    unreached = {name: o for name, o in outcomes.items() if isinstance(o, UnreachableError)}
+    bad = {name: o for name, o in outcomes.items() if isinstance(o, ProvisionError) and name not in unreached}
     good = tuple(node for node in nodes if node.name not in unreached)
     if bad or len(good) < min_workers:
-        causes = "".join(f"\n  {text}" for text in (bad or unreached).values())
+        causes = "".join(f"\n  {line}" for line in folded(bad or unreached))
         with _translated():
-            command = f"timeeval-provision up --cluster {cluster.file} --limit {','.join(bad or unreached)}"
+            hosts = shlex.quote(fold(bad or unreached))
+            command = f"timeeval-provision up --cluster {shlex.quote(str(cluster.file))} --limit {hosts}"
             kind = NotVerifiedError if bad else UnreachableError
             raise kind(
                 f"{len(bad or unreached)} of {len(nodes)} hosts may not run this:{causes}\n",
                 remedy=f"Run `{command}`, or leave them out with --exclude",
             )
-    for text in unreached.values():
-        logger.warning("The run goes on without %s", text)
+    for line in folded(unreached):
+        logger.warning("The run goes on without %s", line)
     receipts = {name: o for name, o in outcomes.items() if isinstance(o, receipt.Receipt)}
     sources = {str(folder.path): folder.source for folder in cluster.datasets}
     return Proof.of(receipts, dict.fromkeys(wanted.images, receipt.image_id), sources), good
-
-
-def _look(cluster: Cluster, node: Node, needs: Needs) -> receipt.Receipt:
-    proven = receipt.load(cluster, node)
-    if proven is None:
-        raise NotVerifiedError("it was never verified", host=node.name)
-    lines = receipt.covers(proven, needs)
-    if not lines:
-        files = {str(need.path): need.files for need in needs.datasets}
-        with open_session(cluster, node) as session:
-            seen = session.call(LOOK, receipt.question(cluster, files, needs.images), timeout=LOOK_SECONDS)
-        lines = receipt.disagreements(proven, seen)
-    if lines:
-        raise NotVerifiedError("; ".join(lines), host=node.name)
-    return proven
 
 
 def place(
