@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from provisioning.node.tools import Beat, MissingError, RefusedError, run
+from provisioning.node.tools import Beat, MissingError, RefusedError, remedy_for, run
 
 ASK_TIMEOUT = 60.0
 
@@ -30,9 +30,8 @@ def engine() -> dict[str, Any]:
     """Return {"version", "store": "classic" | "containerd", "driver", "machine", "root"} of the engine."""
     info = json.loads(docker("info", "--format", "{{json .}}"))
     if not info.get("ServerVersion"):
-        raise RefusedError(
-            "the Docker engine does not answer: %s" % info.get("ServerErrors"), "start the Docker engine"
-        )
+        why = "; ".join(info.get("ServerErrors") or ["no reason given"])
+        raise RefusedError("the Docker engine does not answer: %s" % why, remedy_for(why))
     status = [pair for pair in info.get("DriverStatus") or [] if len(pair) == 2]
     containerd = any("io.containerd.snapshotter" in str(value) for _, value in status)
     return {

@@ -61,7 +61,7 @@ def run(command: list[str], beat: Beat | None = None, timeout: float | None = No
         if process.returncode == 0:
             return out.read().decode("utf-8", "replace")
         text = "\n".join(err.read().decode("utf-8", "replace").strip().splitlines()[-_TAIL:])
-    raise RefusedError("%s ended with status %d: %s" % (name, process.returncode, text), _remedy(text))
+    raise RefusedError("%s ended with status %d: %s" % (name, process.returncode, text), remedy_for(text))
 
 
 def _wait(process: subprocess.Popen[bytes], name: str, beat: Beat | None, timeout: float | None) -> None:
@@ -79,7 +79,8 @@ def _wait(process: subprocess.Popen[bytes], name: str, beat: Beat | None, timeou
             return
 
 
-def _remedy(text: str) -> str:
+def remedy_for(text: str) -> str:
+    """Return what mends the cause that a program's last words name."""
     if "No space left" in text:
         return "free some space and run it again"
     if "docker.sock" in text and "permission denied" in text.lower():

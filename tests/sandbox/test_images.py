@@ -140,9 +140,8 @@ def test_a_full_disk_is_found_before_anything_is_sent(make_scene):
 
 
 def test_an_image_that_is_nowhere_is_named_and_nothing_is_changed(make_scene):
-    done = make_scene(one="").commands.run(
-        "timeeval-provision", "push-images", "--cluster", make_scene(one="").file, "--json"
-    )
+    scene = make_scene(one="")
+    done = scene.commands.run("timeeval-provision", "push-images", "--cluster", scene.file, "--json")
     assert done.returncode != 0
     assert "has no image timeeval-test/one" in done.stdout + done.stderr
 
