@@ -98,3 +98,15 @@ def test_what_numpy_writes_comes_back(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("scores") / "scores.csv"
     np.array(values).tofile(path, sep="\n")
     np.testing.assert_array_equal(read_scores(path, "lof:1"), np.array(values))
+
+
+def test_memory_follows_the_file_not_the_limit(read):
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        read("1\n2\n")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10e6

@@ -93,7 +93,7 @@ def _read_text(path: Path, image: str, max_bytes: int) -> str:
         if facts.st_size > max_bytes:
             msg = f"The score file {path} of {image} has {facts.st_size} bytes, more than the {max_bytes} that are read"
             raise ScoresError(msg, remedy=_REMEDY)
-        return file.read(max_bytes).decode("utf-8", errors="replace")
+        return file.read(facts.st_size).decode("utf-8", errors="replace")
 
 
 def _parse_slowly(lines: list[str], path: Path, image: str) -> np.ndarray[Any, Any]:
