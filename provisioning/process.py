@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from provisioning import frames
 from provisioning.endings import ended_early, failure, no_python, silent
 from provisioning.errors import NodeError
+from provisioning.proxy import proxy_socket
 from provisioning.sources import collect
 from provisioning.ssh import asyncssh_options, explain, resolve
 
@@ -299,9 +300,14 @@ async def _connect(cluster: Cluster, node: Node) -> _Line:
 
     endpoint = await asyncio.to_thread(resolve, cluster, node)
     options = await asyncio.to_thread(asyncssh_options, endpoint)
+    proxy = await asyncio.to_thread(proxy_socket, endpoint)
+    if proxy is not None:
+        options["sock"] = proxy
     try:
         connection = await asyncssh.connect(**options)
     except (OSError, asyncssh.Error, ValueError) as error:
+        if proxy is not None:
+            proxy.close()
         raise explain(error, endpoint) from error
     try:
         return _SSHLine(connection, await connection.create_process(frames.SHELL, encoding=None))

@@ -7,6 +7,7 @@ files that the ssh configuration names, looked up by OpenSSH's own `ssh-keygen -
 
 from __future__ import annotations
 
+import base64
 import functools
 import getpass
 import hashlib
@@ -15,7 +16,6 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 from provisioning.errors import ProvisionError, UsageError
 from provisioning.host_keys import HostKeys, host_keys
 from provisioning.inventory import Cluster, Node
+from provisioning.proxy import proxy_socket
 from provisioning.runtime import runtime_dir
 from provisioning.ssh_errors import OpenSSHError, explain
 
 if TYPE_CHECKING:
     import fabric
+    import paramiko
 
 __all__ = [
     "Endpoint",
@@ -266,27 +268,16 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
     return ["ssh", *config, "-T", *options, *sharing, endpoint.node.name]
 
 
-def _proxy_argv(endpoint: Endpoint) -> list[str] | None:
-    """Command whose standard input and output are a connection to the node, where one is not made directly."""
-    if endpoint.proxy_command is not None:
-        return ["/bin/sh", "-c", f"exec {endpoint.proxy_command}"]
-    if endpoint.proxy_jump is None:
+def _agent_key(endpoint: Endpoint) -> paramiko.AgentKey | None:
+    """Find the agent's half of one of our key files: with ``IdentitiesOnly`` no other of its keys may be offered."""
+    # paramiko finds an agent by the environment alone.
+    if not endpoint.identities_only or endpoint.agent is None or endpoint.agent != os.environ.get("SSH_AUTH_SOCK"):
         return None
-    *before, last = endpoint.proxy_jump.split(",")
-    config = ["-F", str(endpoint.ssh_config)] if endpoint.ssh_config is not None else []
-    known = " ".join(f'"{file}"' for file in endpoint.known_hosts)
-    hops = ["-J", ",".join(before)] if before else []
-    options = ["BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}", "GlobalKnownHostsFile=none"]
-    target = f"[{endpoint.hostname}]:{endpoint.port}"
-    last = last if last.startswith("ssh://") else f"ssh://{last}"
-    return ["ssh", *config, *(part for option in options for part in ("-o", option)), *hops, "-W", target, last]
+    import paramiko
 
-
-def _proxy_socket(argv: Sequence[str]) -> socket.socket:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno())
-    return ours
+    public = [Path(f"{file}.pub") for file in endpoint.identity_files]
+    ours = {base64.b64decode(file.read_text(encoding="utf-8").split()[1]) for file in public if file.is_file()}
+    return next((key for key in paramiko.Agent().get_keys() if key.asbytes() in ours), None)
 
 
 def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
@@ -310,7 +301,7 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
     import paramiko
 
     keys = host_keys(endpoint)
-    proxy = _proxy_argv(endpoint)
+    proxy = proxy_socket(endpoint)
     # Empty configurations: Fabric would read ~/.ssh/config and its own files by itself.
     config = fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
     connection = fabric.Connection(
@@ -323,12 +314,13 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
         connect_timeout=endpoint.connect_timeout,
         connect_kwargs={
             "key_filename": [str(file) for file in endpoint.identity_files],
+            "pkey": _agent_key(endpoint),
             "allow_agent": endpoint.agent is not None and not endpoint.identities_only,
             "look_for_keys": False,
             "banner_timeout": endpoint.connect_timeout,
             "auth_timeout": 2 * endpoint.connect_timeout,
             "channel_timeout": 2 * endpoint.connect_timeout,
-            **({"sock": _proxy_socket(proxy)} if proxy is not None else {}),
+            **({"sock": proxy} if proxy is not None else {}),
         },
     )
     client = connection.client
@@ -358,13 +350,13 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
     Parameters
     ----------
     endpoint : Endpoint
+        Where it is reached through another machine, ``sock=proxy_socket(endpoint)`` must be added.
 
     Returns
     -------
     dict
     """
     keys = host_keys(endpoint)
-    proxy = _proxy_argv(endpoint)
     public = [path for file in endpoint.identity_files if (path := Path(f"{file}.pub")).is_file()]
     return {
         "host": endpoint.hostname,
@@ -375,6 +367,8 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
             [key.encode() for key in group] for group in (keys.trusted, keys.authorities, keys.revoked)
         ),
         "client_keys": [str(file) for file in endpoint.identity_files],
+        # The agent may have them open; who has no other key is told so by Fabric, which comes first.
+        "ignore_encrypted": True,
         "agent_path": endpoint.agent,
         "agent_identities": [str(path) for path in public] if endpoint.identities_only else None,
         "agent_forwarding": False,
@@ -385,5 +379,4 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
         "keepalive_interval": KEEPALIVE_SECONDS,
         "keepalive_count_max": KEEPALIVE_COUNT,
         **({"host_key_alias": endpoint.host_key_alias} if endpoint.host_key_alias is not None else {}),
-        **({"proxy_command": proxy} if proxy is not None else {}),
     }

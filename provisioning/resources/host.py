@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from provisioning.inventory import LOCAL
 from provisioning.noderange import fold
 from provisioning.resources.base import Difference, Facts, Needs, OnEvent, Parcel, Severity, Task, Work
 from provisioning.resources.findings import Findings
@@ -92,7 +93,7 @@ class Host:
     def difference(self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: Demands) -> Difference:
         """Return all findings about one host."""
         found = Findings(node.name, self.name)
-        self._identity(node, desired, found)
+        self._identity(node, observed, desired, found)
         self._python(observed, cluster, found)
         if observed["rsync"] is None:
             found.error("rsync is not installed", "install it: apt-get install rsync")
@@ -103,7 +104,13 @@ class Host:
         self._size(node, observed, found)
         return Difference(findings=found.all())
 
-    def _identity(self, node: Node, desired: Demands, found: Findings) -> None:
+    def _identity(self, node: Node, observed: Mapping[str, Any], desired: Demands, found: Findings) -> None:
+        own = observed["hostname"].partition(".")[0]
+        if node.is_driver and own not in {node.name.partition(".")[0], node.name} and node.name != LOCAL:
+            found.warning(
+                f"is this machine by the cluster file, but this machine's own name is {own}",
+                "run the command there, or correct cluster.driver",
+            )
         if node.name in desired.twins:
             other = desired.twins[node.name]
             found.error(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +115,67 @@ def test_a_wrong_key_of_ours_is_refused(sandbox: Sandbox, cluster_variant: Calla
     finally:
         file.unlink()
         Path(f"{file}.pub").unlink()
+
+
+@contextlib.contextmanager
+def agent(monkeypatch: pytest.MonkeyPatch, *keys: Path) -> Iterator[None]:
+    """Run an ssh-agent that holds keys whose passphrase is `secret`."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket, helper = f"{folder}/agent", Path(folder, "helper")
+        helper.write_text("#!/bin/sh\necho secret\n")
+        helper.chmod(0o700)
+        with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
+            while not Path(socket).exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+            monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+            environment = os.environ | {"SSH_ASKPASS": str(helper), "SSH_ASKPASS_REQUIRE": "force"}
+            for key in keys:
+                subprocess.run(["ssh-add", "-q", str(key)], check=True, env=environment, stdin=subprocess.DEVNULL)
+            yield
+            process.terminate()
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_key_with_a_passphrase_that_the_agent_holds(
+    sandbox: Sandbox, cluster_variant: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, stack: str
+) -> None:
+    # The agent holds more keys than sshd lets anybody try, so only the one that is named may be offered.
+    folder = sandbox.folder / f"keys-{os.getpid()}"
+    folder.mkdir()
+    node = sandbox.node("node1")
+    keys = [folder / f"key{number}" for number in range(8)]
+    for key in keys:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-C", "test", "-f", str(key)], check=True)
+    public = Path(f"{keys[-1]}.pub").read_text(encoding="utf-8")
+    blob = public.split()[1]
+    authorized = "/home/bench/.ssh/authorized_keys"
+    node.exec(["sh", "-c", f"cat >> {authorized}"], stdin=public)
+    try:
+        cluster = load(cluster_variant({**NO_CONFIG, '"id_ed25519"': f'"{folder.name}/{keys[-1].name}"'}))
+        with agent(monkeypatch, *keys):
+            LOGINS[stack](cluster, cluster.node("node1"))
+        monkeypatch.delenv("SSH_AUTH_SOCK")
+        with pytest.raises(UnreachableError, match=r"needs a passphrase|does not let bench in"):
+            LOGINS[stack](cluster, cluster.node("node1"))
+    finally:
+        node.exec(["sed", "-i", f"\\|{blob}|d", authorized])
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_node_behind_another(sandbox: Sandbox, cluster_variant: Callable[..., Path], stack: str) -> None:
+    # Host keys are asked for by name here: the driver sees no address of node2.
+    config = "Host node2\n    ProxyJump node1\n    HostKeyAlias inner\n"
+    known = "".join(f"inner {key}\n" for key in keys_of(sandbox, "node2"))
+    known += "".join(f"{sandbox.node('node1').address} {key}\n" for key in keys_of(sandbox, "node1"))
+    with (
+        written(sandbox, "jump", config + (sandbox.folder / "ssh_config").read_text(encoding="utf-8")) as name,
+        written(sandbox, "jump-known", known) as known_hosts,
+    ):
+        changes = {'"ssh_config"': f'"{name}"', '"known_hosts"': f'"{known_hosts}"'}
+        cluster = load(cluster_variant(changes))
+        LOGINS[stack](cluster, cluster.node("node2"))
 
 
 def test_trusted_by_fingerprint_all_three_get_in(sandbox: Sandbox, cluster_variant: Callable[..., Path]) -> None:

@@ -126,6 +126,16 @@ def test_all_findings_come_at_once(cluster: Cluster) -> None:
     assert len(found) == 3
 
 
+def test_a_driver_that_is_another_machine(cluster: Cluster) -> None:
+    driver = dataclasses.replace(NODES[1], is_driver=True)
+    here = dataclasses.replace(cluster, nodes=(NODES[0], driver, NODES[2]))
+    assert findings(here, three())["n2"] == ()
+    assert findings(here, three(hostname="n2.lab"))["n2"] == ()
+    found = findings(here, three(hostname="laptop"))["n2"]
+    assert [finding.severity for finding in found] == ["warning"]
+    assert "this machine's own name is laptop" in found[0].message
+
+
 def test_without_images_nobody_needs_docker(cluster: Cluster) -> None:
     hosts = three(docker={"error": "not reached", "remedy": "start it"})
     assert findings(dataclasses.replace(cluster, images=()), hosts)["n2"] == ()

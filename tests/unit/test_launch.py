@@ -1,3 +1,4 @@
+import ast
 import asyncio
 import dataclasses
 import hashlib
@@ -217,6 +218,16 @@ def test_a_program_that_needs_other_packages_is_refused_on_the_driver() -> None:
         collect("test_launch")
     with pytest.raises(ValueError, match="no module"):
         collect("node_programs.missing")
+
+
+@pytest.mark.parametrize(
+    "file", sorted(Path(frames.__file__).with_name("node").glob("*.py")), ids=lambda file: file.stem
+)
+def test_programs_for_nodes_are_written_for_the_oldest_python(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 8))
+    future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    # New spellings of types may stand in annotations only, and those are never evaluated then.
+    assert future or len(tree.body) <= 1
 
 
 def test_a_session_with_the_drivers_own_node_needs_no_connection(cluster: Cluster) -> None:

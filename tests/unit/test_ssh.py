@@ -10,6 +10,7 @@ import pytest
 from provisioning.errors import ProvisionError, UnreachableError, UsageError
 from provisioning.host_keys import host_keys
 from provisioning.inventory import Cluster, Limits, Node
+from provisioning.proxy import proxy_argv
 from provisioning.runtime import runtime_dir
 from provisioning.ssh import Endpoint, OpenSSHError, asyncssh_options, explain, openssh_argv, resolve
 from provisioning.trust import Trust, _record, fingerprint
@@ -154,7 +155,8 @@ def test_asyncssh_never_falls_back_to_files_of_its_own(endpoint: Endpoint) -> No
 
 
 def test_a_jump_host_is_strict_too(cluster: Cluster) -> None:
-    command = asyncssh_options(resolve(cluster, cluster.nodes[1]))["proxy_command"]
+    command = proxy_argv(resolve(cluster, cluster.nodes[1]))
+    assert command is not None
     assert command[-3:] == ["-W", "[node2]:22", "ssh://inner"]
     assert command[command.index("-J") + 1] == "bob@gate:2200"
     assert "StrictHostKeyChecking=yes" in command
