@@ -54,6 +54,8 @@ class DatasetManager(Datasets):
                 msg = f"Could not find the index file {self._filepath}. Is {self._folder} a dataset folder?"
                 raise FileNotFoundError(msg)
             self._create()
+        elsewhere = self._filepath.parent != self._folder
+        self._base = self._folder if elsewhere else self._folder.resolve()
         super().__init__(read_index(self._filepath), custom_datasets_file)
 
     def _create(self) -> None:
@@ -79,8 +81,7 @@ class DatasetManager(Datasets):
         self.save()
 
     def _get_dataset_path_internal(self, dataset_id: DatasetId, train: bool = False) -> Path:
-        folder = self._folder if self._filepath.parent != self._folder else self._folder.resolve()
-        return folder / self._path_of(dataset_id, train)
+        return self._base / self._path_of(dataset_id, train)
 
     def refresh(self, force: bool = False) -> None:
         """Read the index again.

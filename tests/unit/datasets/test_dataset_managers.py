@@ -449,3 +449,18 @@ def test_metadata_of_custom_datasets_is_not_kept(manager, custom):
     manager.load_custom_datasets(custom)
     assert manager.get_detailed_metadata(("custom", "plain")).means == {"value": 1.5}
     assert not list(custom.parent.glob("*.metadata.json"))
+
+
+def test_a_large_index_is_looked_up_without_pandas(tmp_path, monkeypatch):
+    lines = [
+        f"c{i % 7},d{i:05},,d{i}.csv,real,False,,unsupervised,False,univariate,4,1,0.5,2,1,1,1,1,1,t,s,"
+        for i in range(2000)
+    ]
+    manager = DatasetManager(fill(tmp_path / "large", lines))
+    first = manager.get("c0", "d00000")
+    monkeypatch.setattr(pd.DataFrame, "loc", property(lambda _: pytest.fail("pandas takes a millisecond per row")))
+    monkeypatch.setattr(pd.DataFrame, "to_dict", lambda *_: pytest.fail("once is enough"))
+    found = [manager.get(identity) for identity in manager.select(collection="c0")]
+    assert found[0] == first
+    assert len(found) == 286
+    assert manager.get_dataset_path(("c1", "d00001")).name == "d1.csv"
