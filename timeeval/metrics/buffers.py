@@ -292,7 +292,15 @@ def _curves(scoring: Scoring, near: _Near, mass: Array, found: Array) -> Curves:
     with np.errstate(invalid="ignore", divide="ignore"):
         false_positive_rate = np.minimum((near.predicted - mass) / (scoring.n - positives), 1)
     return Curves(
-        recall=np.pad(recall, ((0, 0), (1, 1)), constant_values=(0, 1)),
-        false_positive_rate=np.pad(false_positive_rate, ((0, 0), (1, 1)), constant_values=(0, 1)),
-        precision=np.pad(mass / near.predicted, ((0, 0), (1, 0)), constant_values=1),
+        recall=_between(0, recall, 1),
+        false_positive_rate=_between(0, false_positive_rate, 1),
+        precision=_between(1, mass / near.predicted, 1)[:, :-1],
     )
+
+
+def _between(first: float, values: Array, last: float) -> Array:
+    """Return the rows of `values` with a first and a last column added."""
+    rows, columns = values.shape
+    framed = np.empty((rows, columns + 2))
+    framed[:, 0], framed[:, 1:-1], framed[:, -1] = first, values, last
+    return framed

@@ -29,6 +29,7 @@ class Metric(ABC):
     """
 
     definition_version: ClassVar[str] = "1"
+    _only_reads: ClassVar[bool] = False  # users' metrics may write to the arrays they get, so they get copies
 
     def __call__(
         self,
@@ -115,11 +116,12 @@ def validated(
     neginf_is_0: bool = True,
     nan_is_0: bool = True,
 ) -> tuple[Array, Array]:
-    """Return checked copies of labels and scores in which every score is finite.
+    """Return checked labels and scores in which every score is finite.
 
-    Parameters and errors are those of `Metric.__call__`.
+    Parameters and errors are those of `Metric.__call__`. The arrays are copies, unless the metric is one of ours.
     """
-    y_true, y_score = np.array(y_true), np.array(y_score)
+    copy = None if metric._only_reads else True  # noqa: SLF001  of this module
+    y_true, y_score = np.array(y_true, copy=copy), np.array(y_score, copy=copy)
     continuous = metric.supports_continuous_scorings()
     if continuous and y_true.dtype == np.float64 and y_score.dtype == np.int64:
         warnings.warn(
@@ -147,6 +149,7 @@ def validated(
     if continuous and y_score.dtype.kind != "f":
         raise ValueError(f"When using metric {metric.name}, the scores must be floats, not {y_score.dtype}.")
     if y_score.dtype.kind == "f" and not np.isfinite(y_score).all():
+        y_score = y_score.copy()
         _replace(y_score, np.isposinf(y_score), 1, y_true, as_value=inf_is_1)
         _replace(y_score, np.isneginf(y_score), 0, y_true, as_value=neginf_is_0)
         _replace(y_score, np.isnan(y_score), 0, y_true, as_value=nan_is_0)

@@ -113,6 +113,7 @@ class ScoringMetric(Metric):
     """
 
     sorts_all: ClassVar[bool] = False
+    _only_reads = True
 
     def score(self, y_true: Array, y_score: Array) -> float:
         """Compute the metric for checked input, see `Metric.score`."""

@@ -75,7 +75,8 @@ class RangeAucMetric(AucMetric):
             return undefined(self, _NO_ANOMALY)
         buffer = self._buffer_size
         if buffer is None:
-            buffer = int(np.median(scoring.anomalies.lengths))
+            lengths = np.sort(scoring.anomalies.lengths)
+            buffer = int(lengths[(len(lengths) - 1) // 2] + lengths[len(lengths) // 2]) // 2
         curves = curves_of(scoring, buffer, self._max_samples, compatible=self._compatibility_mode)
         return self._area(curves)
 

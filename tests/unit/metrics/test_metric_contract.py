@@ -238,3 +238,26 @@ def test_importing_metrics_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nobody_writes_to_the_callers_arrays():
+    class Careless(Mean):
+        def score(self, y_true, y_score):
+            y_score[:] = 0
+            y_true[:] = 0
+            return 0.0
+
+    labels, scores = LABELS.copy(), SCORES.copy()
+    scores[1] = np.nan
+    expected = labels.tolist(), repr(scores.tolist())
+    for metric in [*CONTINUOUS, Careless()]:
+        metric(labels, scores)
+    score_each([*CONTINUOUS, Careless()], labels, scores)
+    assert (labels.tolist(), repr(scores.tolist())) == expected
+
+
+def test_read_only_arrays_are_taken():
+    labels, scores = LABELS.copy(), SCORES.copy()
+    scores[1] = np.inf
+    labels.flags.writeable = scores.flags.writeable = False
+    assert all(np.isfinite(metric(labels, scores)) for metric in CONTINUOUS)
