@@ -90,7 +90,7 @@ class Receipt:
         return {"schema": SCHEMA, **asdict(self)}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Receipt:
+    def from_json(cls, document: object) -> Receipt:
         """Read a receipt.
 
         Raises
@@ -98,6 +98,8 @@ class Receipt:
         ValueError
             When it is none, or one of another version of the format.
         """
+        if not isinstance(document, Mapping):
+            raise ValueError(f"it is a {type(document).__name__}, not an object")
         if document.get("schema") != SCHEMA:
             raise ValueError(f"the schema is {document.get('schema')!r}, not {SCHEMA!r}")
         fields = {name: value for name, value in document.items() if name != "schema"}
