@@ -144,10 +144,12 @@ class DaskEngine:
         await self._pump(member)
 
     async def cancel(self, attempt_id: str) -> None:
-        """End an attempt with its worker; a new worker takes its place."""
+        """End an attempt with its worker; a new worker takes its place. Many can be ended at the same time."""
         member = self._running.pop(attempt_id, None)
-        if member is None:
-            return
+        if member is not None:
+            self._run(self._cancel(member, attempt_id))
+
+    async def _cancel(self, member: Member, attempt_id: str) -> None:
         if not member.withdraw(attempt_id):
             await self._clean(member, attempt_id)
         self._post(Interrupted(attempt_id, "cancelled", cancelled=True))

@@ -103,6 +103,7 @@ def test_cancel_ends_the_attempt_with_all_it_started(live):
         await until(lambda: any("time.sleep(600)" in line for line in processes_of("live")))
         await run.engine.cancel("waiting")
         await run.engine.cancel("long")
+        await run.outcome("long")
         left = [line for line in processes_of("live") if "sleep" in line]
         await run.submit("next", "sleep 0")
         return left, await run.outcome("long"), await run.outcome("waiting"), await run.outcome("next")
