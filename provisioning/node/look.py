@@ -24,7 +24,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     prefix = args["prefix"]
     return {
         "machine_id": _read("/etc/machine-id"),
-        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
+        "boot_id": _boot(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
@@ -65,6 +65,12 @@ def stamp(folder: str, path: str) -> list[int] | None:
         return [status.st_size, status.st_mtime_ns, status.st_ino]
     finally:
         os.close(descriptor)
+
+
+def _boot() -> str:
+    """Return what changes when the machine starts anew; a container keeps the kernel's id, but not its first process."""
+    fields = _read("/proc/1/stat").rpartition(")")[2].split()
+    return "%s/%s" % (_read("/proc/sys/kernel/random/boot_id"), fields[19] if len(fields) > 19 else "?")
 
 
 def _read(path: str) -> str:
