@@ -68,7 +68,7 @@ def stamp(folder: str, path: str) -> list[int] | None:
 
 
 def _boot() -> str:
-    """Return what changes when the machine starts anew; a container keeps the kernel's id, but not its first process."""
+    """Return what changes when the machine starts anew; a container keeps the kernel's id, not its first process."""
     fields = _read("/proc/1/stat").rpartition(")")[2].split()
     return "%s/%s" % (_read("/proc/sys/kernel/random/boot_id"), fields[19] if len(fields) > 19 else "?")
 
