@@ -264,7 +264,7 @@ class PyThreshThresholding(ThresholdingStrategy):
         return self._predictions
 
     def __repr__(self) -> str:
-        return f"PyThreshThresholding(pythresh_thresholder={self._thresholder!r})"
+        return f"PyThreshThresholding(pythresh_thresholding={self._thresholder!r})"
 
 
 def top_k_ranges_threshold(scoring: Scoring, k: int, floor: float | None = None) -> float:

@@ -1,4 +1,4 @@
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("metrics", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("metrics", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("metrics")

@@ -5,8 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import metrics as sklearn_metrics
 
 from timeeval.metrics import (
+    AucMetric,
     AveragePrecision,
     DefaultMetrics,
     F1Score,
@@ -17,6 +19,7 @@ from timeeval.metrics import (
     RangeFScore,
     RangePrAUC,
     RangePrecision,
+    RangePrecisionRangeRecallAUC,
     RangePrVUS,
     RangeRocAUC,
     RangeRocVUS,
@@ -261,3 +264,41 @@ def test_read_only_arrays_are_taken():
     scores[1] = np.inf
     labels.flags.writeable = scores.flags.writeable = False
     assert all(np.isfinite(metric(labels, scores)) for metric in CONTINUOUS)
+
+
+def test_average_precision_hands_further_arguments_to_scikit_learn():
+    weights = np.linspace(0.1, 1, len(LABELS))
+    weighted = AveragePrecision(sample_weight=weights)
+    assert weighted(LABELS, SCORES) == sklearn_metrics.average_precision_score(LABELS, SCORES, sample_weight=weights)
+    assert weighted(LABELS, SCORES) != AveragePrecision()(LABELS, SCORES)
+
+
+def test_users_curves_have_areas():
+    class Own(AucMetric):
+        def __init__(self, curve):
+            super().__init__()
+            self._curve = curve
+
+        @property
+        def name(self):
+            return "OWN"
+
+        def score(self, y_true, y_score):
+            return self._auc(y_true, y_score, self._curve)
+
+        def evaluate(self, scoring):
+            return self.score(scoring.y_true, scoring.scores)
+
+    for curve, same in (
+        (sklearn_metrics.roc_curve, RocAUC()),
+        (sklearn_metrics.precision_recall_curve, PrAUC()),
+    ):
+        assert Own(curve)(LABELS, SCORES) == pytest.approx(same(LABELS, SCORES), rel=1e-12)
+        assert Own(curve).arguments() == {"curve": f"{curve.__module__}.{curve.__name__}"}
+
+
+@pytest.mark.parametrize("kind", [RocAUC, PrAUC, RangePrAUC, RangeRocAUC, RangePrecisionRangeRecallAUC])
+def test_plots_need_matplotlib_and_say_so(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="needs matplotlib: install it"):
+        kind(plot_store=True)(LABELS, SCORES)

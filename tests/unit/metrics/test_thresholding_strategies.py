@@ -110,3 +110,11 @@ def test_pythresh_thresholders_decide_themselves():
     assert strategy.threshold == 0.25
     with pytest.warns(DeprecationWarning, match="parameter is deprecated"):
         PyThreshThresholding(Halves(), random_state=1)
+
+
+def test_pythresh_thresholders_are_named():
+    class Named(Halves):
+        def __repr__(self):
+            return "HALVES()"
+
+    assert repr(PyThreshThresholding(Named())) == "PyThreshThresholding(pythresh_thresholding=HALVES())"
