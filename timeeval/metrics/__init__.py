@@ -8,7 +8,7 @@ from timeeval.metrics.metric import Metric
 from timeeval.metrics.point_adjusted import PointAdjustedF1
 from timeeval.metrics.range_auc import RangePrecisionRangeRecallAUC
 from timeeval.metrics.range_metrics import FScoreAtK, PrecisionAtK, RangeFScore, RangePrecision, RangeRecall
-from timeeval.metrics.scoring import score_all, score_each
+from timeeval.metrics.scoring import column_names, score_all, score_each
 from timeeval.metrics.vus import RangePrAUC, RangePrVUS, RangeRocAUC, RangeRocVUS
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "RangeRocVUS",
     "Recall",
     "RocAUC",
+    "column_names",
     "score_all",
     "score_each",
 ]

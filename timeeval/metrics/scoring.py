@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from functools import cached_property
+from itertools import chain, count
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeGuard
 
 import numpy as np
@@ -163,8 +164,26 @@ def score_each(metrics: Sequence[Metric], y_true: Array, y_score: Array) -> list
 
 
 def score_all(metrics: Sequence[Metric], y_true: Array, y_score: Array) -> dict[str, float | Exception]:
-    """Return the outcomes of `score_each` by the metrics' names; of two with one name, the later counts."""
-    return dict(zip((metric.name for metric in metrics), score_each(metrics, y_true, y_score), strict=True))
+    """Return the outcomes of `score_each` by `column_names`."""
+    return dict(zip(column_names(metrics), score_each(metrics, y_true, y_score), strict=True))
+
+
+def column_names(metrics: Sequence[Metric]) -> list[str]:
+    """Return a name for each metric under which none hides another.
+
+    That is the metric's own name, unless a different metric earlier in the list has taken it (as `RangePrAUC` and
+    `RangePrecisionRangeRecallAUC` share RANGE_PR_AUC); then its class is added, and a number if need be.
+    """
+    taken: dict[str, object] = {}
+    names = []
+    for metric in metrics:
+        identity = (type(metric), metric.arguments(), metric.definition_version)
+        named = f"{metric.name} ({type(metric).__name__})"
+        choices = chain((metric.name, named), (f"{named} {number}" for number in count(2)))
+        name = next(choice for choice in choices if taken.get(choice, identity) == identity)
+        taken[name] = identity
+        names.append(name)
+    return names
 
 
 def runs(mask: Array) -> Ranges:

@@ -24,6 +24,7 @@ from timeeval.metrics import (
     RangeRocAUC,
     RangeRocVUS,
     RocAUC,
+    column_names,
     score_all,
     score_each,
 )
@@ -302,3 +303,18 @@ def test_plots_need_matplotlib_and_say_so(kind, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="needs matplotlib: install it"):
         kind(plot_store=True)(LABELS, SCORES)
+
+
+def test_no_metric_hides_another_of_the_same_name():
+    metrics = [DefaultMetrics.RANGE_PR_AUC, RangePrAUC(), RocAUC(), RangePrAUC(buffer_size=3), RangePrAUC()]
+    assert column_names(metrics) == [
+        "RANGE_PR_AUC",
+        "RANGE_PR_AUC (RangePrAUC)",
+        "ROC_AUC",
+        "RANGE_PR_AUC (RangePrAUC) 2",
+        "RANGE_PR_AUC (RangePrAUC)",
+    ]
+    outcomes = score_all(metrics, LABELS, SCORES)
+    assert outcomes["RANGE_PR_AUC"] == metrics[0](LABELS, SCORES)
+    assert outcomes["RANGE_PR_AUC (RangePrAUC) 2"] == metrics[3](LABELS, SCORES)
+    assert len(outcomes) == 4
