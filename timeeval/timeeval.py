@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -190,7 +191,12 @@ class TimeEval:
         started = time.monotonic()
         from timeeval.run.evaluate import Evaluation
 
-        evaluation = Evaluation(self, self._number, self._given_remote_config)
+        try:
+            evaluation = Evaluation(self, self._number, self._given_remote_config)
+        except BaseException:
+            with contextlib.suppress(OSError):  # it holds an earlier run
+                self.results_path.rmdir()
+            raise
         self._say("Running PREPARE phase")
         for module in self.modules.values():
             module.prepare(self)

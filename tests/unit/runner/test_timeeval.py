@@ -331,8 +331,10 @@ def test_two_experiments_of_one_name_are_refused(make):
 def test_a_distributed_evaluation_without_a_cluster_names_the_commands(make, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("timeeval.run.session.nearest_cluster_file", lambda: None)
+    timeeval = make(distributed=True)
     with pytest.raises(EngineError, match="timeeval-provision init"):
-        make(distributed=True).run()
+        timeeval.run()
+    assert not timeeval.results_path.exists()
 
 
 def test_a_folder_in_use_is_refused_and_its_table_left_alone(make):
