@@ -366,8 +366,9 @@ def gather(cluster: Cluster, nodes: Sequence[Node], there: Path, here: Path) -> 
     for name, outcome in outcomes.items():
         if isinstance(outcome, ProvisionError):
             problems.append(str(outcome))
-        elif outcome.pending:
-            problems.append(f"{name}: {len(outcome.pending)} files were still being written: {outcome.pending[0]}, …")
+        # What lies at the top are Dask's own logs, which are written to the end.
+        elif pending := [path for path in outcome.pending if "/" in path]:
+            problems.append(f"{name}: {len(pending)} files were still being written: {pending[0]}, …")
     if problems:
         raise EngineError(
             f"some results could not be collected from {len(problems)} of {len(nodes)} hosts:\n  "

@@ -14,6 +14,7 @@ import pytest
 
 from timeeval import cluster as clusters
 from timeeval.errors import TimeEvalError
+from timeeval.remote_configuration import RemoteConfiguration
 from timeeval.run.model import Attempt, HostLost, HostUp, Interrupted, Outcome, Reported
 from timeeval.run.packing import Packer
 
@@ -64,7 +65,7 @@ class Run:
     def __init__(self, cluster_file, limit=(), **options):
         cluster = clusters.open_cluster(cluster_file)
         nodes = clusters.choose(cluster, limit, (), None)
-        self.results = Path("/nowhere/dask-engine-test")
+        self.results = options.pop("results", Path("/nowhere/dask-engine-test"))
         self.engine = clusters.make_engine(
             cluster, nodes, RUN, results_path=self.results, lease=options.pop("lease", LEASE), **options
         )
@@ -185,6 +186,24 @@ def test_all_sockets_are_bound_to_the_clusters_address(sandbox, environment):
                 assert addresses == {node.address, "127.0.0.1"}
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("level", "lines"), [("DEBUG", True), ("CRITICAL", False)])
+def test_the_start_works_at_every_log_level_and_the_log_is_collected(sandbox, environment, tmp_path, level, lines):
+    remote = RemoteConfiguration(dask_logging_file_level=level, dask_logging_console_level=level)
+    remote.update_logging_path(tmp_path)
+
+    async def scenario():
+        async with Run(environment, limit=["node1"], remote=remote, results=tmp_path) as run:
+            await run.ok("a", "node1")
+            await run.engine.collect(tmp_path)
+
+    asyncio.run(scenario())
+    there = clusters.remote_results(clusters.open_cluster(environment), tmp_path)
+    sandbox.node("node1").exec(["rm", "-r", str(there)])
+
+    log = tmp_path / "dask-node1.log"
+    assert (log.exists() and "Scheduler at" in log.read_text(encoding="utf-8")) is lines
 
 
 @pytest.mark.parametrize("shell", ["tcsh", "fish"])
@@ -383,4 +402,4 @@ def test_the_gate_refuses_unverified_nodes_with_one_command(sandbox, environment
         clusters.gate(cluster, cluster.nodes, needs)
 
     assert caught.value.__cause__.exit_code == 16
-    assert f"timeeval-provision up --cluster {file} --limit node1,node2,node3" in str(caught.value)
+    assert f"timeeval-provision up --cluster {file} --limit 'node[1-3]'" in str(caught.value)

@@ -162,6 +162,9 @@ def configure(spec: Mapping[str, Any]) -> None:
     dask.config.refresh(paths=[], env={})
     dask.config.update(dask.config.config, spec["config"])
     if spec.get("logging"):
+        for handler in spec["logging"]["handlers"].values():
+            if "filename" in handler:
+                Path(handler["filename"]).parent.mkdir(parents=True, exist_ok=True)
         logging.config.dictConfig(spec["logging"])
 
 
