@@ -1,0 +1,205 @@
+"""Runs on the practice cluster that meet the faults a run must survive: the right answer, in a bounded time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from timeeval.run.journal import FILE_NAME, Journal
+from timeeval.run.model import Outcome
+
+if TYPE_CHECKING:
+    from conftest import Commands
+
+    from provisioning.sandbox.cluster import Sandbox
+
+EXPERIMENTS = Path(__file__).parent / "experiments"
+NODES = ("node1", "node2", "node3")
+
+
+@pytest.fixture(scope="module")
+def provisioned(sandbox: Sandbox) -> Path:
+    """Bring the practice cluster to what the demo needs, verified."""
+    path = sandbox.cluster_file
+    done = subprocess.run(
+        [Path(sys.executable).with_name("timeeval-provision"), "up", "--cluster", path],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+@pytest.fixture
+def with_misbehaviour(provisioned: Path, cluster_variant: Callable[..., Path], commands: Commands) -> Path:
+    """The practice cluster with the image that fails on purpose."""
+    context = os.path.relpath(Path(__file__).parent / "images" / "misbehave", provisioned.parent)
+    image = f'\n[[images]]\nname = "timeeval-test/misbehave:1"\ncontext = "{context}"\n'
+    path = cluster_variant(append=image)
+    for command in ("push-images", "verify"):
+        done = commands.run("timeeval-provision", command, "--cluster", path, seconds=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+def folder_of(results: Path) -> Path:
+    (folder,) = results.iterdir()
+    return folder
+
+
+def rows(commands: Commands, folder: Path) -> list[dict[str, Any]]:
+    done = commands.run("timeeval-results", "show", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def left_on_nodes(sandbox: Sandbox) -> dict[str, str]:
+    """Processes of runs and containers with a run's label that are on the nodes."""
+    left = {}
+    for name in NODES:
+        node = sandbox.node(name)
+        processes = node.exec(["sh", "-c", "ps -eo pid,args | grep -E 'timeeval[.]|[.]engines' | grep -v grep || true"])
+        containers = node.exec(["docker", "ps", "-aq", "--filter", "label=timeeval.run"])
+        if processes.stdout.strip() or containers.stdout.strip():
+            left[name] = processes.stdout + containers.stdout
+    return left
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
+        time.sleep(0.25)
+
+
+def finished_in(results: Path) -> int:
+    journals = list(results.glob(f"*/{FILE_NAME}"))
+    if not journals:
+        return 0
+    with Journal.read(journals[0]) as journal:
+        return sum(row.outcome is Outcome.OK for row in journal.rows())
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    return folder
+
+
+def test_algorithms_that_fail_are_rows_and_nothing_else(
+    with_misbehaviour: Path, commands: Commands, sandbox: Sandbox, results: Path
+) -> None:
+    script = EXPERIMENTS / "faulty.py"
+    done = commands.run(
+        "timeeval-run", script, "--cluster", with_misbehaviour, "--results", results, "--fail-on-error", seconds=180
+    )
+    assert done.returncode == 64, done.stdout + done.stderr
+    found = {row["algorithm"]: row for row in rows(commands, folder_of(results))}
+    assert {name: row["outcome"] for name, row in found.items()} == {
+        "fine": "ok",
+        "raises": "error",
+        "fine-container": "ok",
+        "exits": "error",
+        "eats": "oom",
+        "sleeps": "timeout",
+    }
+    assert "no anomalies on Sundays" in found["raises"]["error"]
+    assert "exit" in found["exits"]["error"]
+    assert "64" in found["eats"]["error"] or "memory" in found["eats"]["error"]
+    assert all(row["host"] in NODES for row in found.values())
+    table = (folder_of(results) / "results.csv").read_text(encoding="utf-8")
+    for status in ("Status.OK", "Status.ERROR", "Status.OOM", "Status.TIMEOUT"):
+        assert status in table
+    assert left_on_nodes(sandbox) == {}
+
+
+def test_killed_driver_loses_nothing_and_resume_runs_the_rest(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path
+) -> None:
+    script = EXPERIMENTS / "slow.py"
+    driver = commands.start("timeeval-run", script, "--cluster", provisioned, "--results", results, "--", "1.0", "18")
+    wait_until(lambda: finished_in(results) >= 4 or driver.poll() is not None, 100, "four finished experiments")
+    commands.kill(driver)
+    folder = folder_of(results)
+    before = finished_in(results)
+    assert before >= 4
+    wait_until(
+        lambda: left_on_nodes(sandbox) == {}, 30, f"clean nodes after the driver's death ({left_on_nodes(sandbox)})"
+    )
+
+    done = commands.run(
+        "timeeval-run", script, "--cluster", provisioned, "--resume", folder, "--", "1.0", "18", seconds=150
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows(commands, folder)
+    assert [row["outcome"] for row in found] == ["ok"] * 18
+    with Journal.read(folder / FILE_NAME) as journal:
+        numbers = [row.number for row in journal.rows()]
+    assert numbers.count(1) >= before, "what was finished is not computed again"
+    assert len((folder / "results.csv").read_text(encoding="utf-8").splitlines()) == 19
+    assert left_on_nodes(sandbox) == {}
+
+
+def test_interrupt_ends_the_run_resumably_and_leaves_nothing(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path
+) -> None:
+    driver = commands.start(
+        "timeeval-run", EXPERIMENTS / "slow.py", "--cluster", provisioned, "--results", results, "--", "2.0", "60"
+    )
+    wait_until(lambda: finished_in(results) >= 2 or driver.poll() is not None, 100, "two finished experiments")
+    assert commands.interrupt(driver) == 130
+    assert left_on_nodes(sandbox) == {}
+    folder = folder_of(results)
+    finished = [row for row in rows(commands, folder) if row["outcome"] == "ok"]
+    assert len(finished) >= 2
+    assert (folder / "results.csv").is_file()
+
+
+def test_node_that_dies_in_a_run_is_replaced_by_the_others(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path
+) -> None:
+    driver = commands.start(
+        "timeeval-run",
+        EXPERIMENTS / "slow.py",
+        "--cluster",
+        provisioned,
+        "--results",
+        results,
+        "--lease",
+        "10",
+        "--",
+        "1.0",
+        "18",
+    )
+    wait_until(lambda: finished_in(results) >= 3 or driver.poll() is not None, 100, "three finished experiments")
+    with sandbox.off("node3"):
+        output, _ = driver.communicate(timeout=150)
+        assert driver.returncode in (0, 4, 8), output
+        found = rows(commands, folder_of(results))
+        assert [row["outcome"] for row in found] == ["ok"] * 18, output
+    with Journal.read(folder_of(results) / FILE_NAME) as journal:
+        assert {row.host for row in journal.rows()} <= set(NODES)
+
+
+def test_unverified_nodes_are_refused_with_the_command_that_mends_it(
+    provisioned: Path, cluster_variant: Callable[..., Path], commands: Commands, results: Path
+) -> None:
+    unknown = cluster_variant({"/srv/timeeval/data/nab": "/srv/timeeval/data/other"})
+    script = results.parent / "script.py"
+    text = (EXPERIMENTS / "slow.py").read_text(encoding="utf-8")
+    script.write_text(text.replace("/srv/timeeval/data/nab", "/srv/timeeval/data/other"), encoding="utf-8")
+    done = commands.run("timeeval-run", script, "--cluster", unknown, "--results", results, "--", "0.1", "1")
+    assert done.returncode == 16, done.stdout + done.stderr
+    assert "node[1-3]" in done.stderr
+    assert "timeeval-provision" in done.stderr
