@@ -195,8 +195,8 @@ class _Conductor:
                 reason = await loop.run(work, journal.attempts_made(), cells)
             finally:
                 self._driving = False
-            await self._unless_stopped(loop.gather())
-            return reason
+            collected = await self._unless_stopped(loop.gather())
+            return reason if collected else reason or "stopped while results were collected"
         finally:
             await loop.stop()
 
