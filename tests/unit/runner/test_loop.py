@@ -258,6 +258,25 @@ def test_a_signal_while_hosts_start_stops_the_start(tmp_path, monkeypatch):
     assert engine.calls == ["stop"]
 
 
+def test_a_signal_while_results_are_collected_is_said(tmp_path, monkeypatch):
+    made = stopping(monkeypatch, 0.2)
+    collecting = threading.Event()
+
+    class Slow(FakeEngine):
+        async def collect(self, results_path: Path) -> None:
+            collecting.set()
+            await asyncio.sleep(60)
+
+    results = []
+    thread = threading.Thread(target=lambda: results.append(conduct(plan(tmp_path), Place(Slow()))))
+    thread.start()
+    collecting.wait(10)
+    made[0].stop(conducting.signal.SIGINT)
+    thread.join(20)
+    assert "while results were collected" in results[0].reason
+    assert [row.outcome for row in results[0].rows] == [Outcome.OK] * 3
+
+
 def test_outcomes_from_a_dead_drivers_nodes_are_taken_in(tmp_path):
     """The first driver died after sending k0; resume finds its outcome when it collects."""
     from timeeval.run import layout
