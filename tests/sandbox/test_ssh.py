@@ -98,6 +98,18 @@ def test_a_wrong_host_key_is_refused(sandbox: Sandbox, cluster_variant: Callable
 
 
 @pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256"])
+def test_one_key_of_any_kind_on_record_is_enough(
+    sandbox: Sandbox, cluster_variant: Callable[..., Path], stack: str, kind: str
+) -> None:
+    # The server has keys of all kinds: the stack must ask for the one that is known.
+    key = next(key for key in keys_of(sandbox, "node1") if key.startswith(kind))
+    with written(sandbox, "one-kind", f"{sandbox.node('node1').address} {key}\n") as name:
+        cluster = load(cluster_variant({**NO_CONFIG, '"known_hosts"': f'"{name}"'}))
+        LOGINS[stack](cluster, cluster.node("node1"))
+
+
+@pytest.mark.parametrize("stack", STACKS)
 def test_an_unknown_host_key_is_refused(cluster_variant: Callable[..., Path], stack: str) -> None:
     cluster = load(cluster_variant({**NO_CONFIG, '"known_hosts"': '"nobody-is-known"'}))
     with pytest.raises(UnreachableError, match=r"the host key of .* is not on record"):
