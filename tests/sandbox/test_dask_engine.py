@@ -203,7 +203,9 @@ def test_the_start_works_at_every_log_level_and_the_log_is_collected(sandbox, en
     sandbox.node("node1").exec(["rm", "-r", str(there)])
 
     log = tmp_path / "dask-node1.log"
-    assert (log.exists() and "Scheduler at" in log.read_text(encoding="utf-8")) is lines
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    assert ("Scheduler at" in text) is lines
+    assert ("Start worker at" in text) is lines
 
 
 @pytest.mark.parametrize("shell", ["tcsh", "fish"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -80,12 +81,13 @@ class DaskSettings:
                 "encoding": "utf-8",
                 "delay": True,
             }
+        levels = [str(handler["level"]) for handler in handlers.values()]
         return {
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"verbose": {"format": "%(asctime)s - %(process)d - %(name)s - %(levelname)s - %(message)s"}},
             "handlers": handlers,
-            "root": {"level": "DEBUG", "handlers": list(handlers)},
+            "root": {"level": min(levels, key=logging.getLevelNamesMapping().__getitem__), "handlers": list(handlers)},
         }
 
 

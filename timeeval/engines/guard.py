@@ -262,7 +262,6 @@ class Guard:
             "HOME": str(Path.home()),
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(self.folder),
-            "DASK_CONFIG": str(self.folder / "no-dask-config"),
             **self.environment,
             sweeping.RUN_MARK: self.folder.name,
         }

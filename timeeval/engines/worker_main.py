@@ -14,7 +14,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
-import logging.config
 import os
 import signal
 import sys
@@ -155,17 +154,22 @@ async def run_workers(spec: Mapping[str, Any], voice: Voice) -> None:
 
 
 def configure(spec: Mapping[str, Any]) -> None:
-    """Replace whatever Dask configuration this machine has by the run's, and log as the run says."""
+    """Replace whatever Dask configuration this machine has by the run's, and log as the run says.
+
+    Dask sets up logging when it is imported, in the nannies' workers too; so it must find the run's logging in a file.
+    """
+    for handler in spec["logging"]["handlers"].values():
+        if "filename" in handler:
+            Path(handler["filename"]).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(spec["folder"]) / f"dask-{spec['role']}.json"
+    file.write_text(json.dumps({"distributed": {"logging": spec["logging"]}}), encoding="utf-8")
+    os.environ["DASK_CONFIG"] = str(file)
+
     import dask
     import distributed  # noqa: F401 - registers its defaults, which must lie below the run's values
 
     dask.config.refresh(paths=[], env={})
     dask.config.update(dask.config.config, spec["config"])
-    if spec.get("logging"):
-        for handler in spec["logging"]["handlers"].values():
-            if "filename" in handler:
-                Path(handler["filename"]).parent.mkdir(parents=True, exist_ok=True)
-        logging.config.dictConfig(spec["logging"])
 
 
 def explain(error: BaseException) -> str:

@@ -86,8 +86,10 @@ def test_log_levels_have_their_effect_at_every_level(level):
     remote = RemoteConfiguration(dask_logging_file_level=level, dask_logging_console_level=level)
     settings = wishes_of(remote, DaskSettings(log_file="/results/run/dask.log")).settings
 
-    handlers = settings.logging_config("node1")["handlers"]
+    document = settings.logging_config("node1")
+    handlers = document["handlers"]
 
+    assert document["root"]["level"] == level.upper()
     assert {handler["level"] for handler in handlers.values()} == {level.upper()}
     assert handlers["file"]["filename"] == "/results/run/dask-node1.log"
 
