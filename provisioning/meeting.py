@@ -48,6 +48,8 @@ class Attendance:
         What it cannot connect to: name, ``host:port``, cause.
     shares : mapping of str to tuple of str
         Managed folder -> names of the other nodes that have the very same one.
+    unwritable : tuple of str
+        Managed folders in which, or above which, no file could be made.
     """
 
     logins: dict[str, ProvisionError] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Attendance:
     round_trip: float | None = None
     unreached: tuple[tuple[str, str, str], ...] = ()
     shares: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unwritable: tuple[str, ...] = ()
 
 
 def hold(cluster: Cluster, nodes: Sequence[Node], paths: Sequence[str]) -> dict[str, Attendance]:
@@ -190,6 +193,7 @@ class _Meeting:
         for name, folders in seen.items():
             others = {path: tuple(other for other in names if other != name) for path, names in folders.items()}
             self.found[name].shares = {path: names for path, names in others.items() if names}
+            self.found[name].unwritable = tuple(path for path, names in folders.items() if name not in names)
 
 
 def _scheduler_host(cluster: Cluster, seen_from: Node) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,13 @@ class Together:
     attendance : mapping of str to Attendance
     median : float
         Median of the clocks' offsets from the driver's, in seconds, the driver's own among them.
+    refusing : mapping of str to tuple of str
+        Node name -> folders that take no file although their mode says so.
     """
 
     attendance: Mapping[str, Attendance]
     median: float
+    refusing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Access:
@@ -58,7 +61,12 @@ class Access:
         offsets = [seen.offset for seen in attendance.values() if seen.offset is not None]
         if not any(node.is_driver for node in nodes):
             offsets.append(0.0)
-        return Together(attendance, statistics.median(offsets) if offsets else 0.0)
+        refusing = {
+            # What the mode already forbids, the host's own findings tell.
+            node.name: tuple(path for path in attendance[node.name].unwritable if _looks_writable(facts, node, path))
+            for node in nodes
+        }
+        return Together(attendance, statistics.median(offsets) if offsets else 0.0, refusing)
 
     def difference(self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: Together) -> Difference:
         """Return all findings about one node."""
@@ -72,6 +80,11 @@ class Access:
             found.error(seen.error.message, seen.error.remedy or "look at the machine, then check again")
         self._clock(seen, desired.median, found)
         self._reach(cluster, node, seen, desired, found)
+        for path in desired.refusing.get(node.name, ()):
+            found.error(
+                f"{observed['user']} cannot make a file in {path} although its mode allows it",
+                "see whether the disk is full, or the share is read-only for this machine or user",
+            )
         for path, others in seen.shares.items():
             found.warning(
                 f"shares {path} with {fold(others)} (logged in as {observed['user']})",
@@ -118,3 +131,8 @@ class Access:
     def settle(self, task: Task[Together], on_event: OnEvent) -> None:
         """Never asked: there are findings only."""
         raise AssertionError(f"access of {task.node.name} has no changes to make for {on_event!r}")
+
+
+def _looks_writable(facts: Facts, node: Node, path: str) -> bool:
+    rooms = facts[node.name].get("host", {}).get("rooms", {})
+    return bool(rooms.get(path, {}).get("writable", True))

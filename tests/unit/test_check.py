@@ -184,6 +184,26 @@ def test_what_a_meeting_shows_is_told(cluster: Cluster) -> None:
     assert access(cluster, NODES[2], together(n1=seen)) == ()
 
 
+def test_a_folder_that_takes_no_file_although_its_mode_says_so(cluster: Cluster) -> None:
+    seen = Together({"n1": Attendance(unwritable=("/srv/data",))}, 0.0, {"n1": ("/srv/data",)})
+    found = access(cluster, NODES[0], seen)
+    assert [finding.message for finding in found] == [
+        "bench cannot make a file in /srv/data although its mode allows it"
+    ]
+
+
+def test_no_file_can_be_made_where_nobody_may(cluster: Cluster) -> None:
+    alone = dataclasses.replace(cluster, nodes=(LOCAL,), scheduler=LOCAL, datasets=(), environment=None)
+    alone = dataclasses.replace(alone, results=PurePosixPath("/proc/results"), state=PurePosixPath("/tmp/state"))
+
+    def refusing(writable: bool) -> Mapping[str, tuple[str, ...]]:
+        facts = {"local": {"host": {"rooms": {"/proc/results": {"writable": writable}}}}}
+        return Access().desired(alone, facts, None).refusing
+
+    assert refusing(writable=True) == {"local": ("/proc/results",)}
+    assert refusing(writable=False) == {"local": ()}
+
+
 def test_a_scheduler_that_the_driver_does_not_reach(cluster: Cluster) -> None:
     blocked = Together({"local": Attendance(unreached=(("x", "10.0.0.1:8786", "timed out"),)), "n1": Attendance()}, 0.0)
     assert "does not reach the scheduler's port at 10.0.0.1:8786" in access(cluster, NODES[0], blocked)[0].message
