@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from timeeval.remote_configuration import RemoteConfiguration
     from timeeval.run.session import Request
 
+LOGS = "dask-logs"
 
 logger = logging.getLogger(__name__)
 
@@ -303,7 +304,7 @@ def make_engine(
         wishes = wishes_of(remote, settings)
         for warning in wishes.warnings:
             logger.warning("%s", warning)
-        settings = replace(wishes.settings, log_file=str(results / Path(remote.dask_logging_filename).name))
+        settings = replace(wishes.settings, log_file=str(results / LOGS / Path(remote.dask_logging_filename).name))
         slots = slots or wishes.slots
         nodes = [_reached(node, wishes.connection) for node in nodes]
     hosts = [host_of(cluster, node, slots=slots) for node in nodes]
@@ -361,14 +362,17 @@ def gather(cluster: Cluster, nodes: Sequence[Node], there: Path, here: Path) -> 
     from provisioning.transfer.star import Star
 
     with _translated(EngineError):
-        outcomes = Star().gather(cluster, nodes, PurePosixPath(there), here)
+        outcomes = Star().gather(cluster, nodes, PurePosixPath(there), here, skip=[LOGS])
+        # Dask writes its logs until the very end: what can be had of them is, and never holds up a result.
+        for outcome in Star().gather(cluster, nodes, PurePosixPath(there) / LOGS, here).values():
+            if isinstance(outcome, ProvisionError):
+                logger.info("A log of Dask was not collected: %s", outcome)
     problems = []
     for name, outcome in outcomes.items():
         if isinstance(outcome, ProvisionError):
             problems.append(str(outcome))
-        # What lies at the top are Dask's own logs, which are written to the end.
-        elif pending := [path for path in outcome.pending if "/" in path]:
-            problems.append(f"{name}: {len(pending)} files were still being written: {pending[0]}, …")
+        elif outcome.pending:
+            problems.append(f"{name}: {len(outcome.pending)} files were still being written: {outcome.pending[0]}, …")
     if problems:
         raise EngineError(
             f"some results could not be collected from {len(problems)} of {len(nodes)} hosts:\n  "

@@ -188,7 +188,7 @@ def test_all_sockets_are_bound_to_the_clusters_address(sandbox, environment):
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("level", "lines"), [("DEBUG", True), ("CRITICAL", False)])
+@pytest.mark.parametrize(("level", "lines"), [("INFO", True), ("CRITICAL", False)])
 def test_the_start_works_at_every_log_level_and_the_log_is_collected(sandbox, environment, tmp_path, level, lines):
     remote = RemoteConfiguration(dask_logging_file_level=level, dask_logging_console_level=level)
     remote.update_logging_path(tmp_path)
