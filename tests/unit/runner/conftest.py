@@ -54,3 +54,19 @@ def pool() -> Iterator[SlotPool]:
     pool = SlotPool(threads=1)
     yield pool
     pool.close()
+
+
+class _Lent:
+    """A pool that outlives the engine which believes to own it: starting its processes is what a small run costs."""
+
+    def __init__(self, pool: SlotPool) -> None:
+        self.slot, self.cancel = pool.slot, pool.cancel
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def kept_processes(pool: SlotPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the local engines of a test use the processes of the tests before it."""
+    monkeypatch.setattr("timeeval.engines.local.SlotPool", lambda **_: _Lent(pool))

@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted and resumed; every test starts the real command."""
+"""Runs that are killed, interrupted and resumed; what is killed is the real command."""
 
 from __future__ import annotations
 
@@ -78,12 +78,6 @@ def start(folder: Path, *options: str, size: int = 4) -> subprocess.Popen:
     )
 
 
-def run(folder: Path, *options: str, size: int = 4) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(folder, *options, size=size), capture_output=True, text=True, cwd=folder, timeout=50, check=False
-    )
-
-
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     while not path.exists():
         assert process.poll() is None, process.stdout.read()
@@ -123,7 +117,7 @@ def assert_nothing_runs_in(folder: Path) -> None:
     assert processes_below(folder) == []
 
 
-def test_kill_9_of_the_driver_loses_nothing_and_resume_runs_the_rest(folder):
+def test_kill_9_of_the_driver_loses_nothing_and_resume_runs_the_rest(folder, run_here):
     (folder / "block").touch()
     first = start(folder)
     wait_for(folder / "started-2", first)
@@ -134,9 +128,9 @@ def test_kill_9_of_the_driver_loses_nothing_and_resume_runs_the_rest(folder):
     assert not (results(folder) / "results.csv").exists()
 
     (folder / "block").unlink()
-    second = run(folder, "--resume", str(results(folder)))
-    assert second.returncode == 0, second.stderr
-    assert "after the run: 4" in second.stdout
+    second = run_here("--resume", str(results(folder)))
+    assert second.exit_code == 0, second.output
+    assert "after the run: 4" in second.output
     assert starts(folder) == [1, 1, 2, 1]
     assert outcomes(folder) == [Outcome.OK] * 4
     table = pd.read_csv(results(folder) / "results.csv")
@@ -145,7 +139,7 @@ def test_kill_9_of_the_driver_loses_nothing_and_resume_runs_the_rest(folder):
     assert len(list(results(folder).glob("marked/*/small/one/1/metrics.csv"))) == 4
 
 
-def test_an_outcome_that_was_kept_but_not_recorded_is_taken_in(folder):
+def test_an_outcome_that_was_kept_but_not_recorded_is_taken_in(folder, run_here):
     (folder / "block").touch()
     first = start(folder)
     wait_for(folder / "started-2", first)
@@ -159,12 +153,12 @@ def test_an_outcome_that_was_kept_but_not_recorded_is_taken_in(folder):
     rest = {"traceback": "", "hyper_params": "{}", "values": {"ROC_AUC": 0.25}, "cpu_seconds": None}
     kept.write_text(json.dumps({**report, **rest, "peak_memory": None}))
     (folder / "block").unlink()
-    assert run(folder, "--resume", str(results(folder))).returncode == 0
+    assert run_here("--resume", str(results(folder))).exit_code == 0
     assert starts(folder) == [1, 1, 1, 1]
     assert list(pd.read_csv(results(folder) / "results.csv")["ROC_AUC"])[2] == 0.25
 
 
-def test_a_second_signal_stops_at_once_and_everything_finished_is_saved(folder):
+def test_a_second_signal_stops_at_once_and_everything_finished_is_saved(folder, run_here):
     (folder / "block").touch()
     process = start(folder)
     wait_for(folder / "started-2", process)
@@ -182,7 +176,7 @@ def test_a_second_signal_stops_at_once_and_everything_finished_is_saved(folder):
     assert table["error_message"][2].startswith("cancelled")
 
     (folder / "block").unlink()
-    assert run(folder, "--resume", str(results(folder))).returncode == 0
+    assert run_here("--resume", str(results(folder))).exit_code == 0
     assert outcomes(folder) == [Outcome.OK] * 4
 
 
@@ -200,7 +194,7 @@ def test_one_signal_lets_running_experiments_end(folder):
 
 
 @pytest.fixture
-def run_here(folder, monkeypatch):
+def run_here(folder, monkeypatch, kept_processes):
     """The command within this process: for what needs no process of its own to be shown."""
 
     def run(*options: str, size: int = 4):

@@ -79,6 +79,9 @@ execute = "1 minute"
 """
 
 
+pytestmark = pytest.mark.usefixtures("kept_processes")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_datasets(tmp_path / "data")

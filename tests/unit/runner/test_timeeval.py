@@ -31,6 +31,9 @@ from timeeval.utils.hash_dict import hash_dict
 ONE = [("small", "one")]
 
 
+pytestmark = pytest.mark.usefixtures("kept_processes")
+
+
 @pytest.fixture
 def make(datasets, tmp_path):
     def build(algorithms=None, ids=ONE, **options) -> TimeEval:
@@ -326,6 +329,18 @@ def test_a_failing_preparation_ends_the_run(make, monkeypatch):
 def test_two_experiments_of_one_name_are_refused(make):
     with pytest.raises(TimeEvalError, match="called same, small/one"):
         make([algorithm(deviation, "same"), algorithm(raises, "same")]).run()
+
+
+def test_a_dataset_named_twice_is_computed_once_and_shown_twice(make, tmp_path):
+    def counts(data, args):
+        with (tmp_path / "count").open("a") as file:
+            file.write("x")
+        return deviation(data, args)
+
+    timeeval = make([algorithm(counts)], [*ONE, *ONE], n_jobs=1)
+    timeeval.run()
+    assert list(timeeval.results["status"]) == [Status.OK] * 2
+    assert (tmp_path / "count").read_text() == "x"
 
 
 def test_a_distributed_evaluation_without_a_cluster_names_the_commands(make, monkeypatch, tmp_path):
