@@ -158,7 +158,9 @@ class DaskEngine:
     async def collect(self, results_path: Path) -> None:
         """Bring the files of finished experiments; see `timeeval.engines.base.Engine.collect`."""
         if self._results is not None and self._collect is not None:
-            await self._collect([host.name for host in self._hosts], self.results_dir(results_path), results_path)
+            # A host that never came up computed nothing in this run; one that was lost later did.
+            names = [host.name for host in self._hosts if host.slots and self._guards[host.name].versions]
+            await self._collect(names, self.results_dir(results_path), results_path)
 
     async def stop(self) -> None:
         """End everything on every host, within a bounded time."""
