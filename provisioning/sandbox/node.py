@@ -219,7 +219,7 @@ class SandboxNode:
             self.unpause()
         elif found and found[0] in {"exited", "created", "dead"}:
             self.start()
-        elif found == ["absent"]:
+        elif found in (["absent"], ["removing"]):
             raise SandboxError("the container is gone", host=self.name, remedy="`timeeval-provision sandbox up`")
         mends = {"cut": self.connect, "full": self.free_disk, "shell": self.reset_login_shell}
         marks = self.ailments()
