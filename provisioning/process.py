@@ -10,6 +10,7 @@ import collections
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import asyncssh
 
     from provisioning.inventory import Cluster, Node
+    from provisioning.ssh import Endpoint
 
 __all__ = ["Process", "start"]
 
@@ -300,17 +302,25 @@ async def _connect(cluster: Cluster, node: Node) -> _Line:
 
     endpoint = await asyncio.to_thread(resolve, cluster, node)
     options = await asyncio.to_thread(asyncssh_options, endpoint)
-    proxy = await asyncio.to_thread(proxy_socket, endpoint)
-    if proxy is not None:
-        options["sock"] = proxy
+    try:
+        way = await asyncio.to_thread(_way, endpoint)
+    except OSError as error:
+        raise explain(error, endpoint) from error
+    options["sock"] = way
     try:
         connection = await asyncssh.connect(**options)
     except (OSError, asyncssh.Error, ValueError) as error:
-        if proxy is not None:
-            proxy.close()
+        way.close()
         raise explain(error, endpoint) from error
     try:
         return _SSHLine(connection, await connection.create_process(frames.SHELL, encoding=None))
     except (OSError, asyncssh.Error) as error:
         connection.abort()
         raise explain(error, endpoint) from error
+
+
+def _way(endpoint: Endpoint) -> socket.socket:
+    """Connect to a node's SSH server, within the time that this alone may take."""
+    return proxy_socket(endpoint) or socket.create_connection(
+        (endpoint.hostname, endpoint.port), timeout=endpoint.connect_timeout
+    )

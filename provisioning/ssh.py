@@ -350,7 +350,7 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
     Parameters
     ----------
     endpoint : Endpoint
-        Where it is reached through another machine, ``sock=proxy_socket(endpoint)`` must be added.
+        Where it is reached through another machine, ``sock`` must be added: `provisioning.proxy.proxy_socket`.
 
     Returns
     -------
@@ -374,8 +374,9 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
         "agent_forwarding": False,
         "preferred_auth": "publickey",
         "password": None,
-        "connect_timeout": endpoint.connect_timeout,
-        "login_timeout": 2 * endpoint.connect_timeout,
+        # asyncssh counts the hand-shake in, which takes a while on a machine with much to do.
+        "connect_timeout": 3 * endpoint.connect_timeout,
+        "login_timeout": 3 * endpoint.connect_timeout,
         "keepalive_interval": KEEPALIVE_SECONDS,
         "keepalive_count_max": KEEPALIVE_COUNT,
         **({"host_key_alias": endpoint.host_key_alias} if endpoint.host_key_alias is not None else {}),
