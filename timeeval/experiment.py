@@ -262,10 +262,9 @@ class Experiment:
 
     def _score(self, y_true: Array, y_scores: Array, result: dict[str, Any]) -> Exception | None:
         """Compute the metrics; return the error to raise when none of them has a value."""
-        from timeeval.metrics.scoring import score_all
+        from timeeval.metrics.scoring import column_names, score_all
 
-        names = [metric.name for metric in self.metrics]
-        print(f"Scoring algorithm {self.algorithm.name} with {','.join(names)} metrics")
+        print(f"Scoring algorithm {self.algorithm.name} with {','.join(column_names(self.metrics))} metrics")
         errors: list[Exception] = []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

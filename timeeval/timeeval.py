@@ -144,7 +144,7 @@ class TimeEval:
         self.n_jobs = n_jobs
         self.modules: dict[str, Any] = {}
         self.metrics = _default_metrics() if metrics is None else list(metrics)
-        self.metric_names = [metric.name for metric in self.metrics]
+        self.metric_names = _column_names(self.metrics)
         self.results = pd.DataFrame(columns=self._columns())
         if not distributed and limits.tasks_per_host > 1:
             self.log.warning(
@@ -327,6 +327,12 @@ def _check_limits(algorithms: Sequence[Algorithm], limits: ResourceConstraints) 
 
 def _shares(limits: ResourceConstraints) -> tuple[object, ...]:
     return limits.tasks_per_host, limits.task_memory_limit, limits.task_cpu_limit
+
+
+def _column_names(metrics: Sequence[Metric]) -> list[str]:
+    from timeeval.metrics.scoring import column_names
+
+    return column_names(metrics)
 
 
 def _default_metrics() -> list[Metric]:

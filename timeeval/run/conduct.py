@@ -311,11 +311,11 @@ def _clean(results_path: Path, journal: Journal) -> None:
 
 def metric_identities(metrics: Sequence[Any]) -> dict[str, MetricIdentity]:
     """Return what makes the values of metrics comparable, by column name."""
+    from timeeval.metrics.scoring import column_names
+
     return {
-        metric.name: MetricIdentity(
-            json.dumps(metric.arguments(), sort_keys=True, default=repr), metric.definition_version
-        )
-        for metric in metrics
+        name: MetricIdentity(json.dumps(metric.arguments(), sort_keys=True, default=repr), metric.definition_version)
+        for name, metric in zip(column_names(metrics), metrics, strict=True)
     }
 
 

@@ -118,7 +118,8 @@ def test_keys_are_the_same_in_every_process(tmp_path):
     (tmp_path / "script.py").write_text(
         "from timeeval.run.identity import _Describer, _digest\n"
         "import functools, helper\n"
-        "def f(x, *, y={'b', 'a', 'c'}):\n    return helper.g(x) if x in {'q', 'r'} else [helper.g(i) for i in x]\n"
+        "def f(x, *, y={'b', 'a', 'c'}):\n"
+        "    return helper.g(x) if x in {'q', 'r'} else [helper.g(i) for i in x]\n"
         "class C:\n    @property\n    def p(self): return f(1)\n    @classmethod\n    def c(cls): return 2\n"
         "print(_digest(_Describer({'__main__', 'helper'})([f, C(), functools.partial(f, 1), len, lambda z: z])))\n"
     )

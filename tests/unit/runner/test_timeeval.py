@@ -25,6 +25,7 @@ from timeeval import (
 from timeeval.adapters import DockerAdapter, MultivarAdapter
 from timeeval.durations import Duration
 from timeeval.errors import EngineError, TimeEvalError
+from timeeval.metrics import RangePrAUC
 from timeeval.params import FixedParameters, FullParameterGrid
 from timeeval.utils.hash_dict import hash_dict
 
@@ -99,6 +100,13 @@ def test_local_evaluations_have_one_task_per_host(make, caplog):
     assert "tasks_per_host" in caplog.text
     assert make([docker()], distributed=True, resource_constraints=ResourceConstraints(tasks_per_host=2)).exps
     assert make([docker()], distributed=True).exps.resource_constraints.tasks_per_host == 1
+
+
+def test_two_metrics_of_one_name_have_a_column_each(make):
+    timeeval = make(metrics=[DefaultMetrics.RANGE_PR_AUC, RangePrAUC(buffer_size=4)])
+    timeeval.run()
+    assert timeeval.metric_names == ["RANGE_PR_AUC", "RANGE_PR_AUC (RangePrAUC)"]
+    assert timeeval.results[timeeval.metric_names].notna().all(axis=None)
 
 
 def test_attributes_before_run(make, tmp_path):
