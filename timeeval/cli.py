@@ -232,13 +232,17 @@ def results_command() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
 def show(folder: Path, as_json: bool) -> None:
-    """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on."""
+    """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on.
+
+    A folder of several runs shows its latest one.
+    """
     from timeeval.errors import TimeEvalError
     from timeeval.run.journal import FILE_NAME, Journal
+    from timeeval.run.layout import run_folder
     from timeeval.run.views import shown_row, shown_table
 
     try:
-        with Journal.read(folder / FILE_NAME) as journal:
+        with Journal.read(run_folder(folder) / FILE_NAME) as journal:
             rows = journal.rows()
     except TimeEvalError as error:
         _fail(error)

@@ -166,6 +166,8 @@ class _Conductor:
     async def _compute(self, journal: Journal) -> str:
         plan = self._plan
         due = _due(journal, plan)
+        if self._progress is not None:
+            self._progress.update(len(due), running=0)
         if self._signals:
             return "stopped on request"
         if not due and not (self._place.remote and _files_missing(plan.results_path, journal.rows(plan.info.id))):

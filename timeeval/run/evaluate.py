@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
@@ -180,7 +181,8 @@ class _Bar:
     def __enter__(self) -> Self:
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(total=self._total, desc="Evaluating", disable=self._disable, unit="exp")
+        interval = 0.1 if sys.stderr.isatty() else 10.0  # a log file keeps every state of the bar
+        self._bar = tqdm(total=self._total, desc="Evaluating", disable=self._disable, unit="exp", mininterval=interval)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from timeeval.errors import JournalError
+from timeeval.run.journal import FILE_NAME
 from timeeval.run.model import Cell, Report
 from timeeval.utils.results_path import generate_experiment_path
 
@@ -105,3 +107,19 @@ def tidy(results_dir: Path) -> None:
     for name in ("attempts", "outcomes", ""):
         with contextlib.suppress(OSError):  # not there, or not empty
             (results_dir / PRIVATE / name).rmdir()
+
+
+def run_folder(folder: Path) -> Path:
+    """Return the results folder of a run: `folder` itself, or the latest run's folder inside of it.
+
+    Raises
+    ------
+    JournalError
+        If there is no run in either.
+    """
+    if (folder / FILE_NAME).is_file():
+        return folder
+    inside = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda journal: journal.parent.name)
+    if not inside:
+        raise JournalError(f"there is no run in {folder}", remedy="Name a results folder that timeeval-run wrote")
+    return inside[-1].parent

@@ -194,8 +194,9 @@ def test_experiment_file(folder):
     assert set(rows[0]["metrics"]) == {"ROC_AUC", "PR_AUC"}
     assert json.loads(rows[0]["hyper_params"]) == {"fixed": 3, "w": 1}
 
-    table = CliRunner().invoke(results_command, ["show", str(results)])
-    assert "12 ok; 1 hosts" in table.stdout
+    for named in (results, results.parent):  # the folder of runs shows its latest
+        table = CliRunner().invoke(results_command, ["show", str(named)])
+        assert "12 ok; 1 hosts" in table.stdout
 
 
 def test_experiment_file_with_containers(folder):
@@ -242,7 +243,7 @@ def test_malformed_experiment_files(folder, text, message, monkeypatch):
 def test_showing_what_is_no_results_folder(folder):
     result = CliRunner().invoke(results_command, ["show", str(folder)])
     assert result.exit_code == 2
-    assert "there is no journal" in result.stderr
+    assert "there is no run in" in result.stderr
 
 
 def test_session_is_the_current_one_only_inside():
