@@ -8,6 +8,7 @@ files that the ssh configuration names, looked up by OpenSSH's own `ssh-keygen -
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import getpass
 import hashlib
@@ -16,6 +17,8 @@ import os
 import re
 import socket
 import subprocess
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +45,9 @@ __all__ = [
     "openssh_argv",
     "resolve",
 ]
+
+_importing = threading.Lock()
+"""Nodes are reached from many threads at once; importing a package with circles in several of them may show it half."""
 
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
@@ -268,16 +274,22 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
     return ["ssh", *config, "-T", *options, *sharing, endpoint.node.name]
 
 
-def _agent_key(endpoint: Endpoint) -> paramiko.AgentKey | None:
+@contextlib.contextmanager
+def _agent_key(endpoint: Endpoint) -> Iterator[paramiko.AgentKey | None]:
     """Find the agent's half of one of our key files: with ``IdentitiesOnly`` no other of its keys may be offered."""
     # paramiko finds an agent by the environment alone.
     if not endpoint.identities_only or endpoint.agent is None or endpoint.agent != os.environ.get("SSH_AUTH_SOCK"):
-        return None
+        yield None
+        return
     import paramiko
 
     public = [Path(f"{file}.pub") for file in endpoint.identity_files]
     ours = {base64.b64decode(file.read_text(encoding="utf-8").split()[1]) for file in public if file.is_file()}
-    return next((key for key in paramiko.Agent().get_keys() if key.asbytes() in ours), None)
+    agent = paramiko.Agent()
+    try:
+        yield next((key for key in agent.get_keys() if key.asbytes() in ours), None)
+    finally:
+        agent.close()
 
 
 def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
@@ -297,8 +309,9 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
     UnreachableError
         With cause and remedy.
     """
-    import fabric
-    import paramiko
+    with _importing:
+        import fabric
+        import paramiko
 
     keys = host_keys(endpoint)
     proxy = proxy_socket(endpoint)
@@ -314,7 +327,6 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
         connect_timeout=endpoint.connect_timeout,
         connect_kwargs={
             "key_filename": [str(file) for file in endpoint.identity_files],
-            "pkey": _agent_key(endpoint),
             "allow_agent": endpoint.agent is not None and not endpoint.identities_only,
             "look_for_keys": False,
             "banner_timeout": endpoint.connect_timeout,
@@ -331,7 +343,8 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
         if key not in keys.revoked and (entry := paramiko.hostkeys.HostKeyEntry.from_line(f"{name} {kind} {blob}")):
             client.get_host_keys().add(name, kind, entry.key)
     try:
-        connection.open()
+        with _agent_key(endpoint) as connection.connect_kwargs["pkey"]:
+            connection.open()
     except Exception as error:
         connection.close()
         raise explain(error, endpoint, known=bool(keys.trusted)) from error

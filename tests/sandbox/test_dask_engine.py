@@ -164,7 +164,7 @@ def test_every_node_computes_and_nothing_is_left(sandbox, environment):
 
 def test_no_key_is_visible_on_any_node(sandbox, environment):
     script = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -ac 'PRIVATE KE[Y]'; true"
-    files = "grep -rl 'PRIVATE KE[Y]' /srv/timeeval/state /tmp /var/tmp /dev/shm 2>/dev/null; true"
+    files = "grep -rIl 'PRIVATE KE[Y]' /srv/timeeval/state /tmp /var/tmp /dev/shm 2>/dev/null; true"
 
     async def scenario():
         async with Run(environment):

@@ -268,7 +268,7 @@ def test_two_operators_are_kept_apart(scene: Scene) -> None:
     with open_session(cluster, cluster.node("node1")) as session, ExitStack() as stack:
         hold(stack, session, {str(folder): within(folder)})
         code, rows = scene.sync()
-        assert code == 32
+        assert code == 32, rows
         assert states(rows) == ALL_CHANGED | {"node1": "failed"}
         assert f"process {os.getpid()}" in rows["node1"]["error"]["message"]
     assert scene.sync()[0] == 0
