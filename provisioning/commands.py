@@ -112,9 +112,7 @@ def needs_of(experiment: Path, cluster: Cluster) -> Needs:
     runner = Path(sys.executable).with_name("timeeval-run")
     argv = [str(runner), str(experiment), "--needs", "--cluster", str(cluster.file)]
     try:
-        done = subprocess.run(
-            argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=NEEDS_SECONDS, check=False
-        )
+        done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=NEEDS_SECONDS, check=False)
     except subprocess.TimeoutExpired as late:
         raise UsageError(
             f"{experiment} did not say what it needs within {NEEDS_SECONDS} s",

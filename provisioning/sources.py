@@ -6,13 +6,17 @@ import ast
 import functools
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["collect"]
 
 
-@functools.lru_cache(maxsize=64)
+_reading = threading.Lock()
+"""CPython before 3.11.5 mixes up syntax trees that several threads build at the same time (its issue 106905)."""
+
+
 def collect(program: str) -> dict[str, str]:
     """Read a program and the modules it imports.
 
@@ -31,6 +35,12 @@ def collect(program: str) -> dict[str, str]:
     ValueError
         When the program imports what neither Python's standard library nor its own package or `provisioning.node` has.
     """
+    with _reading:
+        return _collect(program)
+
+
+@functools.lru_cache(maxsize=64)
+def _collect(program: str) -> dict[str, str]:
     sources: dict[str, str] = {}
     waiting = [program]
     while waiting:

@@ -147,7 +147,7 @@ def test_read_only_sources_can_be_placed(scene: Scene) -> None:
 def test_a_node_that_is_down_is_named_and_the_others_finish(scene: Scene) -> None:
     with scene.sandbox.off("node2"):
         code, rows = scene.sync()
-        assert code == 8
+        assert code == 8, rows
         assert states(rows) == ALL_CHANGED | {"node2": "unreachable"}
         assert rows["node2"]["error"]["message"]
         assert rows["node2"]["error"]["remedy"]
@@ -160,7 +160,7 @@ def test_a_full_disk_is_refused_before_the_first_byte_and_the_others_finish(make
     (scene.source / "NAB" / "big.bin").write_bytes(os.urandom(1 << 20))
     with scene.sandbox.full_disk("node3"):
         code, rows = scene.sync()
-        assert code == 4
+        assert code == 4, rows
         assert states(rows) == ALL_CHANGED | {"node3": "failed"}
         told = [finding["message"] for finding in rows["node3"]["findings"]]
         assert any("bytes have to fit on the file system" in message for message in told), rows["node3"]
