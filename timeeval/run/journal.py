@@ -61,13 +61,15 @@ class Journal:
         """
         lock = _lock(path)
         try:
+            if not path.exists():
+                _create(path)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             try:
                 mode = "DELETE" if is_network_file_system(path) else "WAL"
                 connection.execute(f"PRAGMA journal_mode = {mode}")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
-                _prepare(connection, path)
+                _check_version(connection, path)
             except BaseException:
                 connection.close()
                 raise
@@ -350,20 +352,26 @@ def _metrics(text: str) -> dict[str, MetricIdentity]:
     return {name: MetricIdentity(*identity) for name, identity in json.loads(text).items()}
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        _check_version(connection, path)
-        return
-    # executescript would commit in the middle; statement by statement the tables appear all or none
-    connection.execute("BEGIN EXCLUSIVE")
-    statement = ""
-    for line in schema.TABLES.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            connection.execute(statement)
-            statement = ""
-    connection.execute("INSERT INTO meta VALUES ('version', ?)", (str(schema.VERSION),))
-    connection.execute("COMMIT")
+def _create(path: Path) -> None:
+    """Make an empty journal under another name first: who reads sees all tables or no file."""
+    new = Path(f"{path}.new")
+    new.unlink(missing_ok=True)
+    connection = sqlite3.connect(new, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        # executescript would commit in the middle
+        connection.execute("BEGIN EXCLUSIVE")
+        statement = ""
+        for line in schema.TABLES.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                connection.execute(statement)
+                statement = ""
+        connection.execute("INSERT INTO meta VALUES ('version', ?)", (str(schema.VERSION),))
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    new.replace(path)
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,28 @@ def test_reader_sees_rows_while_they_are_written(journal: Journal, path: Path) -
         assert reader.rows()[0].outcome is Outcome.OK
 
 
+def test_reader_never_meets_a_journal_in_the_making(tmp_path: Path) -> None:
+    """Whoever finds the file finds its tables; the first version showed an empty one for a moment."""
+    seen: list[str] = []
+    made = threading.Event()
+
+    def look(path: Path) -> None:
+        while not path.exists() and not made.is_set():
+            pass
+        with Journal.read(path) as reader:
+            seen.append(path.name if reader.rows() == [] else "rows")
+
+    for number in range(20):
+        path = tmp_path / f"{number}.sqlite"
+        made.clear()
+        watcher = threading.Thread(target=look, args=(path,))
+        watcher.start()
+        Journal.open(path).close()
+        made.set()
+        watcher.join()
+    assert seen == [f"{number}.sqlite" for number in range(20)]
+
+
 def test_reader_cannot_write(journal: Journal, path: Path) -> None:
     begin(journal)
     with Journal.read(path) as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
@@ -237,6 +260,7 @@ def test_newer_version_is_refused(path: Path) -> None:
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from timeeval.run.journal import Journal
 from timeeval.run.model import *
