@@ -88,8 +88,9 @@ def test_init_writes_a_file_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_have_exit_codes_of_their_own(number: signal.Signals, code: int) -> None:
     program = (
-        "import os, provisioning.commands as commands, provisioning.cli as cli\n"
-        f"commands.carry_out = lambda *_: os.kill(os.getpid(), {int(number)})\n"
+        "import os, threading, provisioning.commands as commands, provisioning.cli as cli\n"
+        # another thread may take the signal; the main one hears of it a moment later
+        f"commands.carry_out = lambda *_: (os.kill(os.getpid(), {int(number)}), threading.Event().wait(60))\n"
         "import sys; sys.argv = ['timeeval-provision', 'check']; cli.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -67,8 +67,21 @@ def command(folder: Path, *options: str, size: int = 4) -> list[str]:
     return [*start, str(folder / "script" / "script.py"), *options, "--", str(folder), str(size)]
 
 
+_started: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def _ended():
+    """End what a failed test has left running: its pipe would be a warning in whichever test comes later."""
+    yield
+    while _started:
+        process = _started.pop()
+        with process:
+            process.kill()
+
+
 def start(folder: Path, *options: str, size: int = 4) -> subprocess.Popen:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command(folder, *options, size=size),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -76,6 +89,18 @@ def start(folder: Path, *options: str, size: int = 4) -> subprocess.Popen:
         cwd=folder,
         start_new_session=True,
     )
+    _started.append(process)
+    return process
+
+
+def has_handled(process: subprocess.Popen) -> str:
+    """Wait until a signal has been answered: two at once are one to a process that has not seen the first yet."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "once more stops them" in line:
+            return said
+    raise AssertionError(said)
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
@@ -163,10 +188,10 @@ def test_a_second_signal_stops_at_once_and_everything_finished_is_saved(folder, 
     process = start(folder)
     wait_for(folder / "started-2", process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    said = has_handled(process)
     assert process.poll() is None  # it drains
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    said += process.communicate(timeout=30)[0]
     assert process.returncode == 130, said
     assert f"--resume {results(folder)}" in said
     assert_nothing_runs_in(folder)
@@ -185,7 +210,7 @@ def test_one_signal_lets_running_experiments_end(folder):
     process = start(folder)
     wait_for(folder / "started-2", process)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    has_handled(process)
     (folder / "block").unlink()
     process.communicate(timeout=30)
     assert process.returncode == 143
