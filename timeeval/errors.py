@@ -30,7 +30,8 @@ class TimeEvalError(Exception):
     def __init__(self, message: str = "", *, host: str | None = None, remedy: str | None = None) -> None:
         text = f"{host}: {message}" if host else message
         if remedy:
-            text = f"{text} {remedy}" if text.endswith((".", "!", "?", "\n")) else f"{text}. {remedy}"
+            joint = "" if text.endswith("\n") else " " if text.endswith((".", "!", "?")) else ". "
+            text = f"{text}{joint}{remedy}"
         super().__init__(text)
         self.host = host
         self.remedy = remedy

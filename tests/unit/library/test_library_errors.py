@@ -22,7 +22,14 @@ def test_the_text_is_the_same_everywhere(kind):
 
 @pytest.mark.parametrize(
     ("message", "remedy", "text"),
-    [("a", None, "a"), ("a.", "B", "a. B"), ("a", "B", "a. B"), ("a?", "B", "a? B"), ("", None, "")],
+    [
+        ("a", None, "a"),
+        ("a.", "B", "a. B"),
+        ("a", "B", "a. B"),
+        ("a?", "B", "a? B"),
+        ("a:\n  b\n", "C", "a:\n  b\nC"),
+        ("", None, ""),
+    ],
 )
 def test_sentences_are_joined(message, remedy, text):
     assert str(errors.TimeEvalError(message, remedy=remedy)) == text
