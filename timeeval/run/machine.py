@@ -48,7 +48,8 @@ class Policy:
     infra_retries : int
         How often an execution is tried again after an infrastructure error.
     host_failures : int
-        After so many executions in a row that ended as infrastructure errors on one host, the host is set aside.
+        After so many executions in a row that ended as infrastructure errors on one host, the host is set aside; what
+        the loss of a host ended counts as one.
     patience : float
         Seconds to wait for a host to come (back) while none is usable, before the run gives up.
     """
@@ -80,7 +81,7 @@ class _Host:
     up: bool = True
     aside: bool = False
     busy: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)  # executions interrupted here since the last success
+    failed: set[str] = field(default_factory=set)  # failures since the last success: an execution, or a whole loss
 
     @property
     def usable(self) -> bool:
@@ -201,12 +202,13 @@ class Machine:
 
     def _host_lost(self, event: HostLost, now: float) -> None:
         host = self._hosts.get(event.host)
-        if host is None or not host.up:
+        if host is None:
             return
         host.up = False
-        for attempt_id in host.busy:
+        fence = now + event.fenced_after
+        for attempt_id in host.busy:  # told twice: it may be known by now that nothing runs there any more
             running = self._running[attempt_id]
-            running.given_up_at = now + event.fenced_after
+            running.given_up_at = fence if running.given_up_at is None else min(fence, running.given_up_at)
 
     def _reported(self, report: Report, now: float, commands: list[Command], rows: list[Row]) -> None:
         running = self._running.get(report.attempt)
@@ -270,7 +272,8 @@ class Machine:
                 self._requeue(attempt.execution)
                 rows.append(AttemptEnded(replace(report, outcome=Outcome.CANCELLED)))
             else:
-                rows.extend(self._failed(attempt, report))
+                # However many experiments went with it: the loss of a host is one failure of that host.
+                rows.extend(self._failed(attempt, report, cause=f"lost at {running.given_up_at}"))
                 self._judge(host, now, commands, rows)
 
     def _end(self, attempt: Attempt) -> None:
@@ -278,12 +281,15 @@ class Machine:
         self._ended.add(attempt.id)
         self._hosts[attempt.host].busy.discard(attempt.id)
 
-    def _failed(self, attempt: Attempt, report: Report) -> Iterator[Row]:
-        """Book an infrastructure error: due again elsewhere, or final when its retries are used up."""
+    def _failed(self, attempt: Attempt, report: Report, cause: str = "") -> Iterator[Row]:
+        """Book an infrastructure error: due again elsewhere, or final when its retries are used up.
+
+        What is counted against the host is the `cause`, by itself each execution.
+        """
         work = self._work[attempt.execution]
         work.interruptions += 1
         work.avoid.add(attempt.host)
-        self._hosts[attempt.host].failed.add(attempt.execution)
+        self._hosts[attempt.host].failed.add(cause or attempt.execution)
         if work.interruptions > self._policy.infra_retries:
             del self._work[attempt.execution]
         else:
@@ -294,7 +300,7 @@ class Machine:
         if host.aside or len(host.failed) < self._policy.host_failures:
             return
         host.aside = True
-        reason = f"{len(host.failed)} executions in a row ended there as infrastructure errors"
+        reason = f"{len(host.failed)} times in a row executions ended there as infrastructure errors"
         commands.append(SetAside(host.name, reason))
         rows.append(HostSetAside(host.name, reason, now))
 

@@ -211,3 +211,23 @@ def test_attempt_numbers_continue_after_a_resume() -> None:
     machine = Machine([execution("x")], "r2", {"x": 3})
     commands, _ = machine.handle(HostUp("a", 1), 0.0)
     assert [(a.id, a.number) for a in started(commands)] == [("r2-1", 4)]
+
+
+def test_the_loss_of_a_host_is_one_failure_however_many_slots_it_has() -> None:
+    drive = Drive("x", "y", "z", policy=Policy(host_failures=2))
+    drive(HostUp("a", 3))
+    drive(HostLost("a", "power", fenced_after=20.0))
+    assert drive(Tick(), after=21.0) == []
+    assert len(started(drive(HostUp("a", 3)))) == 3
+    drive(HostLost("a", "power again", fenced_after=20.0))
+    assert any(isinstance(command, SetAside) for command in drive(Tick(), after=21.0))
+
+
+def test_a_host_known_to_be_clean_is_waited_for_no_longer() -> None:
+    drive = Drive("x")
+    drive(HostUp("a", 1))
+    drive(HostUp("b", 1))
+    [attempt] = drive.machine.running
+    drive(HostLost(attempt.host, "connection lost", fenced_after=300.0))
+    [again] = started(drive(HostLost(attempt.host, "it was started anew", fenced_after=0.0), after=5.0))
+    assert again.host != attempt.host
