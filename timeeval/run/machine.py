@@ -222,6 +222,11 @@ class Machine:
         host = self._hosts[attempt.host]
         if report.outcome is Outcome.CANCELLED and not running.cancelled:
             report = replace(report, outcome=Outcome.INFRA, error=report.error or "cancelled, but not by this run")
+        if report.outcome is Outcome.INFRA and report.changed:
+            self._requeue(attempt.execution)  # nothing was tried: it does not count against the execution
+            rows.append(AttemptEnded(report))
+            self._set_aside(host, report.error, now, commands, rows)
+            return
         if report.outcome is Outcome.INFRA:
             rows.extend(self._failed(attempt, report))
             self._judge(host, now, commands, rows)
@@ -297,10 +302,14 @@ class Machine:
         yield AttemptEnded(report)
 
     def _judge(self, host: _Host, now: float, commands: list[Command], rows: list[Row]) -> None:
-        if host.aside or len(host.failed) < self._policy.host_failures:
+        if len(host.failed) >= self._policy.host_failures:
+            reason = f"{len(host.failed)} times in a row executions ended there as infrastructure errors"
+            self._set_aside(host, reason, now, commands, rows)
+
+    def _set_aside(self, host: _Host, reason: str, now: float, commands: list[Command], rows: list[Row]) -> None:
+        if host.aside:
             return
         host.aside = True
-        reason = f"{len(host.failed)} times in a row executions ended there as infrastructure errors"
         commands.append(SetAside(host.name, reason))
         rows.append(HostSetAside(host.name, reason, now))
 

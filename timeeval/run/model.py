@@ -82,6 +82,8 @@ class Report:
         Where it ran and when (Unix seconds on that node's clock).
     cpu_seconds, peak_memory : float | None, int | None
         Consumption of the experiment's processes in seconds and bytes, where it could be measured.
+    changed : bool
+        The host is not what it was proven to be any more, so nothing was computed; `error` says what changed.
     """
 
     attempt: str
@@ -95,6 +97,7 @@ class Report:
     values: Mapping[str, float | None] = field(default_factory=dict)
     cpu_seconds: float | None = None
     peak_memory: int | None = None
+    changed: bool = False
 
     def to_json(self) -> str:
         """Return the report as one line of JSON (NaN is written as null)."""
@@ -120,6 +123,7 @@ class Report:
                 values={str(k): None if v is None else float(v) for k, v in _typed(raw, "values", dict).items()},
                 cpu_seconds=None if raw["cpu_seconds"] is None else float(raw["cpu_seconds"]),
                 peak_memory=None if raw["peak_memory"] is None else int(raw["peak_memory"]),
+                changed=raw.get("changed") is True,  # outcomes that earlier versions kept do not say
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"malformed report: {error!r}") from error

@@ -115,6 +115,18 @@ def test_infrastructure_error_is_final_after_its_retries() -> None:
     assert ends[-1].report.error == "worker killed"
 
 
+def test_a_host_that_changed_is_set_aside_at_once_and_nobody_is_blamed() -> None:
+    drive = Drive("x", "y", policy=Policy(infra_retries=0))
+    (x,) = started(drive(HostUp("a", 1)))
+    refused = Report(x.id, Outcome.INFRA, "a", 0.0, 1.0, error="changed since verified: a.csv on a", changed=True)
+    assert drive(Reported(refused)) == [SetAside("a", "changed since verified: a.csv on a")]
+    assert drive.rows[-2:] == [AttemptEnded(refused), HostSetAside("a", "changed since verified: a.csv on a", 0.0)]
+    (first,) = started(drive(HostUp("b", 1)))
+    (second,) = started(drive(ok(first)))
+    assert {(a.execution, a.host) for a in (first, second)} == {("x", "b"), ("y", "b")}
+    assert drive(ok(second)) == [Finish()]
+
+
 def test_one_poisonous_execution_does_not_set_a_host_aside() -> None:
     drive = Drive("poison", policy=Policy(infra_retries=5, host_failures=3))
     commands = drive(HostUp("a", 1))
