@@ -162,10 +162,8 @@ def _run(header: dict[str, Any], payload: bytes, results_dir: Path, attempt_id: 
     }
     with pool.slot(attempt_id) as (slot, stop):
         ending = slot.run(header, payload, work_dir / EXECUTION_LOG, stop)
-    if header["containers"]:
-        ending.cpu_seconds = ending.peak_memory = None  # what was measured is the process that waited
-        if ending.abrupt:
-            ending.error += _remove_containers(attempt_id)
+    if header["containers"] and ending.abrupt:
+        ending.error += _remove_containers(attempt_id)
     if header["kind"] == "call" and ending.outcome is Outcome.OK:
         shutil.rmtree(work_dir)
     return ending

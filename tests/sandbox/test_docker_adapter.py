@@ -14,6 +14,7 @@ import pytest
 
 from timeeval.adapters import DockerAdapter
 from timeeval.adapters.docker import remove_containers
+from timeeval.adapters.docker.usage import taken
 from timeeval.data_types import ExecutionType
 from timeeval.durations import Duration
 from timeeval.errors import (
@@ -41,6 +42,8 @@ case "$document" in
   *'"do": "fail"'*) echo 'this is why'; exit 3 ;;
   *'"do": "missing-command"'*) exec no-such-program ;;
   *'"do": "eat"'*) head -c 200000000 /dev/zero | tail -c 190000000 > /dev/null; exit $? ;;
+  *'"do": "work"'*) a=$(head -c 8000000 /dev/zero | tr '\0' x); i=0
+    while [ $i -lt 200000 ]; do i=$((i+1)); done; echo 1 > /results/docker-algorithm-scores.csv ;;
   *'"do": "eat-all"'*) a=xxxxxxxxxxxxxxxx; while true; do a="$a$a"; done ;;
   *'"do": "suicide"'*) kill -9 $$ ;;
   *'"do": "sleep"'*) echo started; trap 'exit 0' TERM; sleep 300 & wait ;;
@@ -48,6 +51,7 @@ case "$document" in
   *'"do": "garbage"'*) printf 'a\nb\n' > /results/docker-algorithm-scores.csv ;;
   *'"do": "nan"'*) printf 'nan\nnan\n' > /results/docker-algorithm-scores.csv ;;
   *'"do": "link"'*) ln -s /etc/passwd /results/docker-algorithm-scores.csv ;;
+  *'"do": "pipe"'*) mkfifo /results/docker-algorithm-scores.csv ;;
   *'"do": "bytes"'*) printf 'before \377\376 after\n'; echo 1 > /results/docker-algorithm-scores.csv ;;
   *'"do": "nothing"'*) ;;
 esac
@@ -220,6 +224,27 @@ def test_too_much_memory_is_told_by_the_engine(call, run_id):
     assert containers_of(run_id) == []
 
 
+@pytest.mark.parametrize("ending", ["by itself", "out of memory", "out of time"])
+def test_what_it_consumed_is_known_however_it_ended(call, ending):
+    taken()
+    limits = ResourceConstraints(task_memory_limit=16 * MB, task_cpu_limit=1.0)
+    if ending == "by itself":
+        call("work")
+    elif ending == "out of memory":
+        with pytest.raises(DockerMemoryError):
+            call("eat-all", constraints=limits)
+    else:
+        with pytest.raises(DockerTimeoutError):
+            call("sleep", timeout=Duration("1 second"), constraints=limits)
+    usage = taken()
+    assert 0 < usage.cpu_seconds < 60
+    assert 100_000 < usage.peak_memory <= 64 * MB
+    if ending == "by itself":
+        assert usage.peak_memory > 8_000_000
+    if ending == "out of memory":
+        assert usage.peak_memory == 16 * MB
+
+
 def test_a_sigkill_without_lack_of_memory_is_not_out_of_memory(image, dataset, tmp_path, run_id):
     adapter = DockerAdapter(image, tag="1", skip_pull=True, memory_limit_overwrite=64 * MB)
 
@@ -268,7 +293,12 @@ def test_scores_of_an_earlier_attempt_do_not_pass_for_new_ones(call, tmp_path):
 
 @pytest.mark.parametrize(
     ("do", "message"),
-    [("garbage", "Line 1 .*not a number: 'a'"), ("nan", "all of them are NaN"), ("link", "cannot be opened")],
+    [
+        ("garbage", "Line 1 .*not a number: 'a'"),
+        ("nan", "all of them are NaN"),
+        ("link", "cannot be opened"),
+        ("pipe", "not a regular file"),
+    ],
 )
 def test_useless_scores_are_refused(call, do, message):
     with pytest.raises(ScoresError, match=message):

@@ -98,7 +98,7 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
         answer["traceback"] = text[-_TRACEBACK_LIMIT:]
         _log(text)
     answer["values"] = _numbers(values)
-    answer.update(meter.read())
+    answer.update(_container_usage() if header.get("containers") else meter.read())
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
@@ -206,6 +206,14 @@ def _log(text: str) -> None:
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:
     connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _container_usage() -> dict[str, float | int | None]:
+    """Return what the containers of an experiment consumed; this process only waited for them."""
+    from timeeval.adapters.docker.usage import Usage, taken
+
+    usage = taken() or Usage()
+    return {"cpu_seconds": usage.cpu_seconds, "peak_memory": usage.peak_memory}
 
 
 class _Meter:

@@ -81,7 +81,8 @@ class Report:
     host, started, ended : str, float, float
         Where it ran and when (Unix seconds on that node's clock).
     cpu_seconds, peak_memory : float | None, int | None
-        Consumption of the experiment's processes in seconds and bytes, where it could be measured.
+        CPU time of the experiment's processes or containers in seconds and the most memory they held at a time in
+        bytes (a process: resident; a container: its control group, cached files included); None where it is not known.
     changed : bool
         The host is not what it was proven to be any more, so nothing was computed; `error` says what changed.
     """

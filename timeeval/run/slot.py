@@ -53,6 +53,7 @@ class _Watch:
 
     log: Path
     cancelled: threading.Event
+    waits: bool = False  # the process only waits for containers: its own memory says nothing
     phase: str = "load"
     deadline: float | None = None
     seconds: float | None = None
@@ -99,7 +100,7 @@ class Slot:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
-        watch = _Watch(log, cancelled)
+        watch = _Watch(log, cancelled, waits=bool(header.get("containers")))
         oom_kills = processes.oom_kills()
         try:
             self._send(header, payload)
@@ -169,7 +170,7 @@ class Slot:
                 Outcome.TIMEOUT,
                 f"AlgorithmTimeoutError('the {watch.phase} phase did not end within {watch.seconds:g} seconds')",
             )
-        used = processes.resident_memory(self._process.pid)
+        used = 0 if watch.waits else processes.resident_memory(self._process.pid)
         watch.peak = max(watch.peak, used)
         if watch.memory is not None and used > watch.memory:
             return self._stopped(

@@ -157,7 +157,7 @@ def shown_table(rows: Sequence[ResultRow]) -> str:
     if not rows:
         return "no experiments"
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    header = ["algorithm", "dataset", "parameters", "rep", "outcome", "host", "seconds", *metrics]
+    header = ["algorithm", "dataset", "parameters", "rep", "outcome", "host", "seconds", "cpu", "memory", *metrics]
     lines = [header, *([*_left_columns(row), *(_short(row.metrics.get(name)) for name in metrics)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     table = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -179,6 +179,8 @@ def _left_columns(row: ResultRow) -> list[str]:
         "not run" if row.outcome is None else row.outcome.value,
         row.host or "",
         "" if took is None else f"{took:.2f}",
+        "" if row.cpu_seconds is None else f"{row.cpu_seconds:.2f}",
+        "" if row.peak_memory is None else f"{row.peak_memory / 1e6:.0f} MB",
     ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from timeeval.adapters.docker.outcome import ContainerExit
 from timeeval.adapters.docker.settings import RUN_LABEL, EngineFacts
+from timeeval.adapters.docker.usage import metered
 from timeeval.errors import DockerAdapterInternalError, DockerAlgorithmFailedError, DockerMemoryError, TimeEvalError
 
 if TYPE_CHECKING:
@@ -157,10 +158,11 @@ def run_to_end(
     container = _create(client, settings)
     try:
         _start(container, settings["image"], memory_limit)
-        timed_out = not _wait(container, seconds)
-        if timed_out:
-            with _explained(f"The container {container.name} cannot be stopped"):
-                container.stop(timeout=grace)
+        with metered(str(container.id), _state(container)):
+            timed_out = not _wait(container, seconds)
+            if timed_out:
+                with _explained(f"The container {container.name} cannot be stopped"):
+                    container.stop(timeout=grace)
         _print_logs(container)
         with _explained(f"The container {container.name} cannot be looked at"):
             container.reload()
@@ -214,6 +216,18 @@ def _start(container: "Container", image: str, memory_limit: int) -> None:
                 msg, host=host_name(), remedy="Is it an algorithm image, built for this architecture?"
             ) from failure
         raise
+
+
+def _state(container: "Container") -> dict[str, Any]:
+    """Ask for the state of a container; empty if the engine is away, which the wait for its end deals with."""
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    try:
+        container.reload()
+    except (APIError, RequestException):
+        return {}
+    return dict(container.attrs["State"])
 
 
 def _wait(container: "Container", seconds: float, clock: Callable[[], float] = time.monotonic) -> bool:
