@@ -1,4 +1,4 @@
-"""The one place where `timeeval` meets `provisioning`: the gate, the way to the hosts, the way back of results."""
+"""The one room where `timeeval` meets `provisioning`: the gate, the way to the hosts, the way back of results."""
 
 from __future__ import annotations
 
