@@ -222,12 +222,12 @@ class Experiment:
         y_scores, times = self._perform_execution(args)
         result.update(times)
         on_phase("score", result)
-        _write_metrics(path / METRICS_CSV, result)
+        write_metrics(path / METRICS_CSV, result)
         write_scores(path / RAW_ANOMALY_SCORES_TS, y_scores)
         y_true, y_scores = self.scale_scores(self._labels(len(y_scores)), y_scores)
         write_scores(path / ANOMALY_SCORES_TS, y_scores)
         last_error = self._score(y_true, y_scores, result)
-        _write_metrics(path / METRICS_CSV, result)
+        write_metrics(path / METRICS_CSV, result)
         self.params.assess(y_true, y_scores)
         if last_error is not None:
             raise last_error
@@ -262,26 +262,56 @@ class Experiment:
 
     def _score(self, y_true: Array, y_scores: Array, result: dict[str, Any]) -> Exception | None:
         """Compute the metrics; return the error to raise when none of them has a value."""
-        from timeeval.metrics.scoring import column_names, score_all
+        from timeeval.metrics.scoring import column_names
 
-        print(f"Scoring algorithm {self.algorithm.name} with {','.join(column_names(self.metrics))} metrics")
-        errors: list[Exception] = []
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            outcomes = score_all(self.metrics, y_true, y_scores)
-        for name, value in outcomes.items():
-            print(f"Calculating {name}")
-            number = _number(value)
-            if isinstance(number, Exception):
-                errors.append(number)
-                print(f"  failed: {number!r}")
-            else:
-                result[name] = number
-                print(f"  = {number}")
-        for warning in caught:
-            print(f"  warning: {warning.message}")
+        named = dict(zip(column_names(self.metrics), self.metrics, strict=True))
+        print(f"Scoring algorithm {self.algorithm.name} with {','.join(named)} metrics")
+        values, errors = compute_metrics(named, y_true, y_scores)
+        result.update(values)
         telling = [error for error in errors if str(error)]
-        return telling[-1] if telling and len(errors) == len(outcomes) else None
+        return telling[-1] if telling and not values else None
+
+
+def compute_metrics(
+    metrics: Mapping[str, Metric], y_true: Array, y_scores: Array
+) -> tuple[dict[str, float], list[Exception]]:
+    """Compute metrics of one result and print what becomes of each.
+
+    Parameters
+    ----------
+    metrics : mapping of str to Metric
+        By column name.
+    y_true : ndarray of shape (n,), int64
+        Labels.
+    y_scores : ndarray of shape (n,), float64
+        Scaled scores.
+
+    Returns
+    -------
+    values : dict
+        By column name, NaN where undefined; those that failed are left out.
+    errors : list of Exception
+        What the others raised.
+    """
+    from timeeval.metrics.scoring import score_each
+
+    values: dict[str, float] = {}
+    errors: list[Exception] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        outcomes = score_each(list(metrics.values()), y_true, y_scores)
+    for name, value in zip(metrics, outcomes, strict=True):
+        print(f"Calculating {name}")
+        number = _number(value)
+        if isinstance(number, Exception):
+            errors.append(number)
+            print(f"  failed: {number!r}")
+        else:
+            values[name] = number
+            print(f"  = {number}")
+    for warning in caught:
+        print(f"  warning: {warning.message}")
+    return values, errors
 
 
 def _number(value: Any) -> float | Exception:  # noqa: ANN401 - what a user's metric returned
@@ -305,7 +335,7 @@ def _log(path: Path) -> Iterator[Any]:
         yield log
 
 
-def _write_metrics(path: Path, values: Mapping[str, float]) -> None:
+def write_metrics(path: Path, values: Mapping[str, float]) -> None:
     """Write one row as pandas would: shortest exact numbers, nothing for NaN."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

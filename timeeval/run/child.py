@@ -89,6 +89,12 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
         if header["kind"] == "call":
             for function in pickle.loads(payload):  # noqa: S301 - comes from the driver over an authenticated channel
                 function()
+        elif header["kind"] == "score":
+            from timeeval.rescoring import rescore
+
+            labels, metrics = pickle.loads(payload)  # noqa: S301 - likewise
+            on_phase("score", {})
+            values.update(rescore(Path(header["work_dir"]), labels, metrics))
         else:
             _evaluate(header, payload, values, on_phase, answer)
     except BaseException as error:  # noqa: BLE001 - whatever ends an experiment is its outcome

@@ -19,7 +19,8 @@ from timeeval.run import layout, provenance
 from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.loop import Loop, Progress, Work
 from timeeval.run.model import Cell, Execution, Outcome, Report, StopRequested
-from timeeval.run.records import MetricIdentity, ResultRow, RunInfo
+from timeeval.run.records import Lacking, MetricIdentity, ResultRow, RunInfo
+from timeeval.run.rescoring import Rescorer, ScoringJob
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,8 @@ class Plan:
         Each cell in order, with what its result row says of it.
     job_of : callable
         Makes the job of an execution key for a host with so many slots.
+    scoring_job_of : callable
+        Makes the job that computes metrics of stored scores; default: there is none, what lacks a metric runs again.
     retry : frozenset of Outcome
         Outcomes of earlier runs that are due again.
     before, after : bytes, optional
@@ -50,6 +53,7 @@ class Plan:
     info: RunInfo
     grid: Sequence[tuple[Execution, Mapping[str, Any]]]
     job_of: Callable[[str, int], bytes]
+    scoring_job_of: ScoringJob = lambda *_: None
     retry: frozenset[Outcome] = frozenset()
     before: bytes | None = None
     after: bytes | None = None
@@ -115,6 +119,7 @@ class _Conductor:
         self._loop: Loop | None = None
         self._interruptible: asyncio.Task[None] | None = None
         self._signals = 0
+        self._cells = {execution.key: execution.cell for execution, _ in plan.grid}
         self.outcomes = Outcomes()
         self.error: BaseException | None = None
 
@@ -165,14 +170,17 @@ class _Conductor:
 
     async def _compute(self, journal: Journal) -> str:
         plan = self._plan
-        due = _due(journal, plan)
-        if self._progress is not None:
-            self._progress.update(len(due), running=0)
         if self._signals:
             return "stopped on request"
+        if not await self._unless_stopped(self._score_stored(journal)):
+            return "stopped while metrics of stored scores were computed"
+        lacking = journal.lacking()
+        due = _due(journal, plan, lacking)
+        if self._progress is not None:
+            self._progress.update(len(due), running=0)
         if not due and not (self._place.remote and _files_missing(plan.results_path, journal.rows(plan.info.id))):
             return ""
-        loop = Loop(
+        self._loop = Loop(
             self._place.engine,
             journal,
             plan.results_path,
@@ -180,27 +188,47 @@ class _Conductor:
             grace=self._grace,
             progress=self._progress,
         )
-        self._loop = loop
         try:
-            if not await self._unless_stopped(loop.start()):
+            if not await self._unless_stopped(self._loop.start()):
                 return "stopped while the hosts were started"
-            if (journal.open_attempts() or not due) and await self._unless_stopped(loop.gather()):
-                journal.adopt(layout.kept_outcomes(plan.results_path))
-                _give_up_open(journal)
-                due = _due(journal, plan)
-            if not due:
-                return ""
-            cells = {execution.key: execution.cell for execution, _ in plan.grid}
-            work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after)
-            self._driving = True
-            try:
-                reason = await loop.run(work, journal.attempts_made(), cells)
-            finally:
-                self._driving = False
-            collected = await self._unless_stopped(loop.gather())
-            return reason if collected else reason or "stopped while results were collected"
+            if journal.open_attempts() or lacking or not due:
+                if not await self._unless_stopped(self._gather_first(self._loop, journal)):
+                    return "stopped while earlier results were collected"
+                lacking = journal.lacking()
+                due = _due(journal, plan, lacking)
+            return await self._drive(self._loop, journal, due, lacking)
         finally:
-            await loop.stop()
+            await self._loop.stop()
+
+    async def _score_stored(self, journal: Journal) -> None:
+        """Compute what is lacking of metrics and can be had without running an algorithm."""
+        rescorer = Rescorer(self._plan.results_path, self._cells.__getitem__, self._plan.scoring_job_of)
+        await rescorer.run(journal.lacking(), journal)
+
+    async def _gather_first(self, loop: Loop, journal: Journal) -> None:
+        """Bring what earlier runs left on the hosts, so that none of it is computed again."""
+        await loop.gather()
+        journal.adopt(layout.kept_outcomes(self._plan.results_path))
+        _give_up_open(journal)
+        if journal.lacking():
+            _publish(self._plan.results_path, journal.rows(self._plan.info.id), keep=self._place.remote)
+            await self._score_stored(journal)
+
+    async def _drive(
+        self, loop: Loop, journal: Journal, due: Sequence[Execution], lacking: Mapping[str, Lacking]
+    ) -> str:
+        plan = self._plan
+        if not due:
+            return ""
+        _say_what_runs_again(lacking, self._cells)
+        work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after)
+        self._driving = True
+        try:
+            reason = await loop.run(work, journal.attempts_made(), self._cells)
+        finally:
+            self._driving = False
+        collected = await self._unless_stopped(loop.gather())
+        return reason if collected else reason or "stopped while results were collected"
 
     async def _unless_stopped(self, step: Any) -> bool:  # noqa: ANN401 - a coroutine
         """Await a step that a signal may cut short; tell whether it was done."""
@@ -254,15 +282,9 @@ def _give_up_open(journal: Journal) -> None:
     )
 
 
-def _due(journal: Journal, plan: Plan) -> list[Execution]:
+def _due(journal: Journal, plan: Plan, lacking: Mapping[str, Lacking]) -> list[Execution]:
     """Return what has to be computed: no outcome yet, one that is due again, or one without a metric asked for now."""
     finished = journal.finished(plan.info.limits, plan.retry)
-    metrics_of = {run.id: run.metrics for run in journal.runs()}
-    lacking = {
-        row.key
-        for row in journal.rows(plan.info.id)
-        if row.outcome is Outcome.OK and _lacks(plan.info.metrics, metrics_of[_run_of(row.attempt)])
-    }
     due: dict[str, Execution] = {}
     for execution, _ in plan.grid:
         if execution.key not in finished or execution.key in lacking:
@@ -270,12 +292,18 @@ def _due(journal: Journal, plan: Plan) -> list[Execution]:
     return list(due.values())
 
 
-def _lacks(wanted: Mapping[str, MetricIdentity], computed: Mapping[str, MetricIdentity]) -> bool:
-    return any(computed.get(name) != identity for name, identity in wanted.items())
-
-
-def _run_of(attempt_id: str | None) -> str:
-    return "" if attempt_id is None else attempt_id.rpartition("-")[0]
+def _say_what_runs_again(lacking: Mapping[str, Lacking], cells: Mapping[str, Cell]) -> None:
+    if not lacking:
+        return
+    names = list(dict.fromkeys(name for lack in lacking.values() for name in lack.names))
+    some = [f"{cell.algorithm} on {cell.collection}/{cell.dataset}" for cell in map(cells.__getitem__, lacking)][:3]
+    _log.warning(
+        "%d experiments run again for the metrics %s, because their scores are not stored here: %s%s",
+        len(lacking),
+        ", ".join(names),
+        "; ".join(some),
+        ", …" if len(lacking) > len(some) else "",
+    )
 
 
 def _files_missing(results_path: Path, rows: Sequence[ResultRow]) -> bool:

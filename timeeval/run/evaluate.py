@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
+from timeeval.datasets.locations import readable
 from timeeval.errors import TimeEvalError
 from timeeval.run import provenance, session
 from timeeval.run.conduct import Outcomes, Plan, conduct, metric_identities, unique_cells
@@ -19,6 +20,9 @@ from timeeval.run.records import Limits, ResultRow, RunInfo
 from timeeval.run.views import details_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from timeeval.algorithm import Algorithm
     from timeeval.experiment import Experiment
     from timeeval.remote_configuration import RemoteConfiguration
@@ -80,8 +84,6 @@ class Evaluation:
     def run(self) -> Outcomes:
         """Run what has no outcome yet."""
         timeeval, place = self._timeeval, self._place
-        from timeeval.datasets.locations import readable
-
         identities = Identities(place.image_ids, place.data_digests, readable)
         experiments: dict[str, Experiment] = {}
         grid = []
@@ -121,6 +123,7 @@ class Evaluation:
             info,
             grid,
             lambda key, slots: packer.pack(experiments[key], slots),
+            lambda key, names, folder: self._scoring_job(packer, identities, experiments[key], names, folder),
             self._session.retry if self._session else frozenset(),
             before,
             after,
@@ -146,6 +149,16 @@ class Evaluation:
             if all(run.id != self._run_id for run in journal.runs()):
                 return None
             return journal.rows(self._run_id)
+
+    def _scoring_job(
+        self, packer: Packer, identities: Identities, experiment: Experiment, names: Sequence[str], folder: Path
+    ) -> bytes | None:
+        """Make the job that computes metrics of stored scores; None if the labels they were made for are not here."""
+        labels = readable(experiment.resolved_test_dataset_path)
+        if not identities.proven_here(experiment.resolved_test_dataset_path):
+            return None
+        metrics = dict(zip(self._timeeval.metric_names, self._timeeval.metrics, strict=True))
+        return packer.pack_scoring(folder, labels, {name: metrics[name] for name in names})
 
     def _host_jobs(self, packer: Packer) -> tuple[bytes | None, bytes | None]:
         proven = self._place.image_ids or {}

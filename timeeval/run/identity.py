@@ -48,6 +48,7 @@ class Identities:
         self._image_ids = image_ids or {}
         self._data = dict(data_digests or {})
         self._locate = locate
+        self._here: dict[Path, bool] = {}
         self._algorithms: dict[int, str] = {}
         self._local = {module.__name__ for module in local_modules()} | {"__main__"}
 
@@ -76,6 +77,16 @@ class Identities:
             else self._file(experiment.resolved_train_dataset_path),
         }
         return Execution(_digest(parts), cell, expected_seconds)
+
+    def proven_here(self, path: Path) -> bool:
+        """Tell whether this machine can read a dataset file with the very content that executions are known by."""
+        if path not in self._here:
+            try:
+                with self._locate(path).open("rb") as file:
+                    self._here[path] = hashlib.file_digest(file, "sha256").hexdigest() == self._file(path)
+            except OSError:
+                self._here[path] = False
+        return self._here[path]
 
     def _algorithm(self, experiment: Experiment) -> str:
         algorithm = experiment.algorithm

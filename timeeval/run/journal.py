@@ -7,10 +7,7 @@ run (results.csv, the results frame, resume, `timeeval-results`) is read from he
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import platform
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from timeeval.errors import JournalError
-from timeeval.run import schema
 from timeeval.run.filesystem import is_network_file_system
+from timeeval.run.journal_file import check_version, create, lock_for_writing
 from timeeval.run.model import (
     AttemptEnded,
     AttemptStarted,
@@ -33,7 +30,7 @@ from timeeval.run.model import (
     Report,
     Row,
 )
-from timeeval.run.records import Limits, MetricIdentity, ResultRow, RunInfo
+from timeeval.run.records import Lacking, Limits, MetricIdentity, ResultRow, RunInfo, Scored
 
 FILE_NAME = "journal.sqlite"
 
@@ -59,17 +56,17 @@ class Journal:
         JournalError
             If another process writes to it, it is no journal, or a newer version wrote it.
         """
-        lock = _lock(path)
+        lock = lock_for_writing(path)
         try:
             if not path.exists():
-                _create(path)
+                create(path)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
             try:
                 mode = "DELETE" if is_network_file_system(path) else "WAL"
                 connection.execute(f"PRAGMA journal_mode = {mode}")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
-                _check_version(connection, path)
+                check_version(connection, path)
             except BaseException:
                 connection.close()
                 raise
@@ -99,7 +96,7 @@ class Journal:
             f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
         )
         try:
-            _check_version(connection, path)
+            check_version(connection, path)
         except sqlite3.DatabaseError as error:
             connection.close()
             raise JournalError(f"{path} is not a journal: {error}", remedy="name a results folder") from error
@@ -188,6 +185,14 @@ class Journal:
                             (run.id, host, reason, at),
                         )
 
+    def add_metrics(self, scored: Iterable[Scored]) -> None:
+        """Record metrics that were computed of stored scores, for the executions that have them."""
+        run = self._current()
+        with self._transaction() as connection:
+            for scores in scored:
+                for name in scores.names:
+                    _write_value(connection, scores.attempt, name, run.metrics[name], scores.values)
+
     def adopt(self, reports: Iterable[Report]) -> int:
         """Take in outcomes found on nodes of attempts that an earlier driver started and never saw end.
 
@@ -236,6 +241,24 @@ class Journal:
                 finished[key] = outcome
         return finished
 
+    def lacking(self) -> dict[str, Lacking]:
+        """Return the executions of the current run that ended well but without some metric of it, by key."""
+        run = self._current()
+        if not run.metrics:
+            return {}
+        wanted = ", ".join("(?, ?, ?)" for _ in run.metrics)
+        found: dict[str, tuple[str, list[str]]] = {}
+        for key, attempt, name in self._query(
+            f"WITH wanted (name, arguments, definition) AS (VALUES {wanted})"  # noqa: S608 - placeholders
+            " SELECT DISTINCT r.execution, r.id, w.name FROM grid JOIN record r ON r.execution = grid.execution"
+            " CROSS JOIN wanted w WHERE grid.run = ? AND r.outcome = 'ok' AND NOT EXISTS ("
+            "SELECT 1 FROM metric_value m WHERE m.execution = r.execution AND m.name = w.name"
+            " AND m.arguments = w.arguments AND m.definition = w.definition)",
+            [*(part for column, i in run.metrics.items() for part in (column, i.arguments, i.definition)), run.id],
+        ):
+            found.setdefault(key, (attempt, []))[1].append(name)
+        return {key: Lacking(attempt, tuple(names)) for key, (attempt, names) in found.items()}
+
     def attempts_made(self) -> dict[str, int]:
         """Return the highest attempt number of each execution that had one."""
         return dict(self._query("SELECT execution, max(number) FROM attempt GROUP BY execution"))
@@ -255,7 +278,7 @@ class Journal:
         values: dict[str, dict[str, float | None]] = {}
         for key, name, arguments, definition, value in self._query(
             "SELECT execution, name, arguments, definition, value FROM metric_value"
-            " WHERE execution IN (SELECT execution FROM grid WHERE run = ?)",
+            " WHERE NOT failed AND execution IN (SELECT execution FROM grid WHERE run = ?)",
             (run_id,),
         ):
             if columns.get(name) == MetricIdentity(arguments, definition):
@@ -277,11 +300,12 @@ class Journal:
                 ended_at=r[15],
                 cpu_seconds=r[16],
                 peak_memory=r[17],
+                cached=r[18] is not None and r[18] != run_id,
             )
             for r in self._query(
                 "SELECT e.key, e.algorithm, e.collection, e.dataset, e.hyper_params_id, e.repetition, e.details,"
                 " a.outcome, a.host, a.id, a.number, a.error, a.hyper_params, a.times, a.started_at, a.ended_at,"
-                " a.cpu_seconds, a.peak_memory"
+                " a.cpu_seconds, a.peak_memory, a.run"
                 " FROM grid JOIN execution e ON e.key = grid.execution LEFT JOIN record a ON a.execution = e.key"
                 " WHERE grid.run = ? ORDER BY grid.position",
                 (run_id,),
@@ -339,62 +363,32 @@ def _write_report(connection: sqlite3.Connection, report: Report, run: RunInfo) 
     ).rowcount
     if changed != 1:
         raise JournalError(f"attempt {report.attempt} is not open: it ended before or never began")
+    if report.outcome is Outcome.OK:
+        # values of an earlier attempt belong to scores that this attempt's files have just taken the place of
+        connection.execute(
+            "DELETE FROM metric_value WHERE attempt <> ? AND execution = (SELECT execution FROM attempt WHERE id = ?)",
+            (report.attempt, report.attempt),
+        )
     for name, identity in run.metrics.items():
-        if name in report.values:
-            connection.execute(
-                "INSERT INTO metric_value SELECT execution, ?, ?, ?, ?, id FROM attempt WHERE id = ?"
-                " ON CONFLICT DO UPDATE SET value = excluded.value, attempt = excluded.attempt",
-                (name, identity.arguments, identity.definition, report.values[name], report.attempt),
-            )
+        if report.outcome is Outcome.OK or name in report.values:
+            _write_value(connection, report.attempt, name, identity, report.values)
+
+
+def _write_value(
+    connection: sqlite3.Connection,
+    attempt_id: str,
+    name: str,
+    identity: MetricIdentity,
+    values: Mapping[str, float | None],
+) -> None:
+    """Write a metric of an attempt's scores; one that is not among the values has failed."""
+    connection.execute(
+        "INSERT INTO metric_value (execution, name, arguments, definition, value, failed, attempt)"
+        " SELECT execution, ?, ?, ?, ?, ?, id FROM attempt WHERE id = ?"
+        " ON CONFLICT DO UPDATE SET value = excluded.value, failed = excluded.failed, attempt = excluded.attempt",
+        (name, identity.arguments, identity.definition, values.get(name), name not in values, attempt_id),
+    )
 
 
 def _metrics(text: str) -> dict[str, MetricIdentity]:
     return {name: MetricIdentity(*identity) for name, identity in json.loads(text).items()}
-
-
-def _create(path: Path) -> None:
-    """Make an empty journal under another name first: who reads sees all tables or no file."""
-    new = Path(f"{path}.new")
-    new.unlink(missing_ok=True)
-    connection = sqlite3.connect(new, isolation_level=None)
-    try:
-        connection.execute("PRAGMA synchronous = FULL")
-        # executescript would commit in the middle
-        connection.execute("BEGIN EXCLUSIVE")
-        statement = ""
-        for line in schema.TABLES.splitlines(keepends=True):
-            statement += line
-            if sqlite3.complete_statement(statement):
-                connection.execute(statement)
-                statement = ""
-        connection.execute("INSERT INTO meta VALUES ('version', ?)", (str(schema.VERSION),))
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
-    new.replace(path)
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = int(connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0])
-    if version != schema.VERSION:
-        raise JournalError(
-            f"{path} has journal version {version}, this program knows {schema.VERSION}",
-            remedy="use the release of timeeval-cluster that wrote it",
-        )
-
-
-def _lock(path: Path) -> TextIO:
-    lock = Path(f"{path}.lock").open("a+", encoding="utf-8")  # noqa: SIM115 - held until the journal is closed
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
-        raise JournalError(
-            f"{path} is being written by {holder}", remedy="wait for that run to end, or stop it with Ctrl-C"
-        ) from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {platform.node()}\n")
-    lock.flush()
-    return lock

@@ -25,6 +25,7 @@ from timeeval.params.base import ParameterConfig
 if TYPE_CHECKING:
     from timeeval.algorithm import Algorithm
     from timeeval.experiment import Experiment
+    from timeeval.metrics import Metric
 
 _HEAD = struct.Struct(">I")
 _OURS = ("timeeval", "provisioning")
@@ -135,6 +136,17 @@ class Packer:
         """Make a job that calls functions without arguments, one after the other."""
         header = {"kind": "call", "results_dir": str(self._results_dir), "name": name, "args": {}, "containers": False}
         return encode(header, self._dump(list(functions), name))
+
+    def pack_scoring(self, folder: Path, labels: Path, metrics: Mapping[str, Metric]) -> bytes:
+        """Make a job that computes metrics (by column name) of the scores that are stored in a folder of this machine.
+
+        Raises
+        ------
+        PackingError
+            If a metric cannot be pickled.
+        """
+        header = {"kind": "score", "work_dir": str(folder), "args": {}, "containers": False}
+        return encode(header, self._dump((labels, dict(metrics)), "the metrics"))
 
     def _once(self, value: Any, prepare: Callable[[Any], Any], what: str) -> bytes:  # noqa: ANN401 - anything
         known = self._pickled.get(id(value))

@@ -61,7 +61,10 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One cell of a run's grid with its record; `outcome` is None while it has none."""
+    """One cell of a run's grid with its record; `outcome` is None while it has none.
+
+    `cached` says that an earlier run of the folder computed it.
+    """
 
     cell: Cell
     key: str
@@ -78,3 +81,21 @@ class ResultRow:
     ended_at: float | None
     cpu_seconds: float | None
     peak_memory: int | None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What an execution that ended well does not have yet: the scores are those of `attempt`, `names` are metrics."""
+
+    attempt: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Metrics computed of the stored scores of an attempt; a name without a value is a metric that failed."""
+
+    attempt: str
+    names: tuple[str, ...]
+    values: Mapping[str, float | None]

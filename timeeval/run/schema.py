@@ -49,7 +49,8 @@ CREATE TABLE metric_value (
     execution TEXT NOT NULL REFERENCES execution,
     name TEXT NOT NULL, arguments TEXT NOT NULL, definition TEXT NOT NULL,
     value REAL,                        -- null: undefined for these labels and scores
-    attempt TEXT NOT NULL REFERENCES attempt,
+    failed INTEGER NOT NULL,           -- 1: the metric raised an error, which the log of the execution has
+    attempt TEXT NOT NULL REFERENCES attempt,  -- whose scores it was computed of
     PRIMARY KEY (execution, name, arguments, definition)
 ) STRICT, WITHOUT ROWID;
 

@@ -136,6 +136,7 @@ def shown_row(row: ResultRow) -> dict[str, Any]:
         "hyper_params_id": row.cell.hyper_params_id,
         "repetition": row.cell.repetition,
         "outcome": None if row.outcome is None else row.outcome.value,
+        "cached": row.cached,
         "status": None if row.outcome is None else str(_STATUS[row.outcome]),
         "host": row.host,
         "attempt": row.attempt,
@@ -161,12 +162,21 @@ def shown_table(rows: Sequence[ResultRow]) -> str:
     lines = [header, *([*_left_columns(row), *(_short(row.metrics.get(name)) for name in metrics)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     table = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    counts = Counter("not run" if row.outcome is None else row.outcome.value for row in rows)
+    counts = Counter(map(_outcome, rows))
     hosts = {row.host for row in rows if row.host is not None}
     table.append(f"{', '.join(f'{count} {name}' for name, count in counts.items())}; {len(hosts)} hosts")
     errors = [row for row in rows if row.error]
     table += [f"{row.cell.algorithm} on {row.cell.collection}/{row.cell.dataset}: {row.error}" for row in errors]
     return "\n".join(table)
+
+
+def _outcome(row: ResultRow) -> str:
+    """Say how a cell ended; what an earlier run of the folder computed is cached."""
+    if row.outcome is None:
+        return "not run"
+    if row.outcome is Outcome.OK and row.cached:
+        return "cached"
+    return f"{row.outcome.value} (cached)" if row.cached else row.outcome.value
 
 
 def _left_columns(row: ResultRow) -> list[str]:
@@ -176,7 +186,7 @@ def _left_columns(row: ResultRow) -> list[str]:
         f"{row.cell.collection}/{row.cell.dataset}",
         row.hyper_params or row.cell.hyper_params_id[:8],
         str(row.cell.repetition),
-        "not run" if row.outcome is None else row.outcome.value,
+        _outcome(row),
         row.host or "",
         "" if took is None else f"{took:.2f}",
         "" if row.cpu_seconds is None else f"{row.cpu_seconds:.2f}",

@@ -69,4 +69,5 @@ class _Lent:
 @pytest.fixture
 def kept_processes(pool: SlotPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the local engines of a test use the processes of the tests before it."""
-    monkeypatch.setattr("timeeval.engines.local.SlotPool", lambda **_: _Lent(pool))
+    for place in ("timeeval.engines.local", "timeeval.run.rescoring"):
+        monkeypatch.setattr(f"{place}.SlotPool", lambda **_: _Lent(pool))

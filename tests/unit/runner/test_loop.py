@@ -93,7 +93,7 @@ def test_nothing_due_starts_no_engine(tmp_path):
     assert [row.outcome for row in outcomes.rows] == [Outcome.OK] * 3
 
 
-def test_a_new_metric_makes_executions_due_again_once(tmp_path):
+def test_a_new_metric_makes_executions_without_stored_scores_due_again_once(tmp_path, caplog):
     conduct(plan(tmp_path), Place(FakeEngine()))
     again = plan(tmp_path, run_id="r22")
     wider = {"ROC_AUC": MetricIdentity(), "NEW": MetricIdentity()}
@@ -101,6 +101,7 @@ def test_a_new_metric_makes_executions_due_again_once(tmp_path):
     engine = FakeEngine()
     conduct(Plan(tmp_path, info, again.grid, again.job_of), Place(engine))
     assert len(engine.sent) == 3
+    assert "3 experiments run again for the metrics NEW" in caplog.text
     third = FakeEngine()
     conduct(Plan(tmp_path, RunInfo("r333", 1, "d", 10.0, metrics=wider), again.grid, again.job_of), Place(third))
     assert third.sent == []
