@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from provisioning.resources.base import Needs
 
 SCHEMA = "timeeval.receipt/1"
+Row = tuple[str, int, int, int, int]
+"""``(sha256, size, mtime_ns, inode, ctime_ns)`` of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,11 @@ class Proven:
     digest : str
         Sha256 (hex) of the manifest of what was proven.
     files : mapping
-        Path in the folder -> (sha256, size, mtime_ns, inode) on that node.
+        Path in the folder -> (sha256, size, mtime_ns, inode, ctime_ns) on that node.
     """
 
     digest: str
-    files: Mapping[str, tuple[str, int, int, int]]
+    files: Mapping[str, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Receipt:
         Top-level modules of the environment's packages, and those that an experiment asked to be imported.
     worker : mapping
         What a real Dask worker there said of itself.
+    records : mapping
+        Path of the RECORD of each installed package -> (sha256, size, mtime_ns, inode, ctime_ns) on that node.
     """
 
     cluster: str
@@ -84,6 +88,7 @@ class Receipt:
     images: Mapping[str, str]
     modules: tuple[str, ...] = ()
     worker: Mapping[str, Any] | None = None
+    records: Mapping[str, Row] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as a JSON document."""
@@ -105,12 +110,17 @@ class Receipt:
         fields = {name: value for name, value in document.items() if name != "schema"}
         try:
             fields["datasets"] = {
-                folder: Proven(proven["digest"], {path: tuple(row) for path, row in proven["files"].items()})
+                folder: Proven(proven["digest"], _rows(proven["files"]))
                 for folder, proven in fields["datasets"].items()
             }
+            fields["records"] = _rows(fields["records"])
             return cls(**{**fields, "modules": tuple(fields["modules"])})
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"not a receipt: {error!r}") from error
+
+
+def _rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, Row]:
+    return {path: (digest, size, mtime, inode, ctime) for path, (digest, size, mtime, inode, ctime) in rows.items()}
 
 
 def folder(cluster: Cluster) -> Path:
@@ -224,7 +234,8 @@ def disagreements(receipt: Receipt, seen: Mapping[str, Any]) -> list[str]:
             lines.append(f"{receipt.prefix}: {'; '.join(environment['edited'][:2])}")
     for where, stamps in seen["files"].items():
         proven = receipt.datasets[where].files
-        changed = [path for path, now in stamps.items() if now is None or tuple(now) != tuple(proven[path][1:])]
+        # Who only touches or links a file changes its ctime as well; each attempt has such a file read again.
+        changed = [path for path, now in stamps.items() if now is None or tuple(now[:3]) != tuple(proven[path][1:4])]
         if changed:
             lines.append(f"files in {where} changed after they were verified: {_some(changed)}")
     if seen["why"]:

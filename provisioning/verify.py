@@ -220,4 +220,5 @@ def _receipt(subject: _Subject, session: Session, seen: Mapping[str, Any], offse
         },
         images=seen["images"],
         worker=subject.workers[node.name].get("worker"),
+        records={path: tuple(row) for path, row in environment.get("records", {}).items()},
     )

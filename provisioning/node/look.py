@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.node import docker, tree, venvs
+from provisioning.node import docker, records, tree, venvs
 from provisioning.node.tools import RefusedError
 
 if TYPE_CHECKING:
@@ -36,7 +36,21 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
 
 def _environment(prefix: Path) -> dict[str, Any]:
     seen = venvs.look(prefix)
-    return {key: seen.get(key) for key in ("state", "lock", "identity", "edited", "python", "compiled")}
+    answer = {key: seen.get(key) for key in ("state", "lock", "identity", "edited", "python", "compiled")}
+    answer["records"] = {} if seen.get("identity") is None else record_rows(str(venvs.site_packages(prefix)))
+    return answer
+
+
+def record_rows(folder: str) -> dict[str, list[Any]]:
+    """Return {path of a RECORD: [sha256, size, mtime_ns, inode, ctime_ns]} of all that is installed in a folder."""
+    rows = {}
+    for name in records.distributions(folder):
+        try:
+            size, mtime, ctime, inode, digest = tree.row_of(folder, name + "/RECORD")
+        except (OSError, ValueError):
+            continue  # what wrote none is known by its name and version alone
+        rows["%s/%s/RECORD" % (folder, name)] = [digest, size, mtime, inode, ctime]
+    return rows
 
 
 def _engine(names: list[str]) -> dict[str, Any]:
@@ -55,14 +69,14 @@ def _engine(names: list[str]) -> dict[str, Any]:
 
 
 def stamp(folder: str, path: str) -> list[int] | None:
-    """Return [size, mtime_ns, inode] of a regular file below a folder; None when there is none."""
+    """Return [size, mtime_ns, inode, ctime_ns] of a regular file below a folder; None when there is none."""
     try:
         descriptor = tree.open_inside(folder, path)
     except (OSError, ValueError):
         return None
     try:
         status = os.fstat(descriptor)
-        return [status.st_size, status.st_mtime_ns, status.st_ino]
+        return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
     finally:
         os.close(descriptor)
 

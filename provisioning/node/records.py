@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Iterable, Tuple
@@ -91,6 +92,12 @@ def of_wheel(path: Path) -> tuple[str, str]:
         record = archive.read(infos[0] + "/RECORD").decode("utf-8")
         metadata = archive.read(infos[0] + "/METADATA").decode("utf-8", "replace")
     return key_of(metadata), digest_of(normalised(parse(record)))
+
+
+def distributions(folder: str) -> list[str]:
+    """Return the names of the .dist-info folders in a folder of installed packages, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.name.endswith(".dist-info"))
 
 
 def of_folder(site_packages: Path) -> dict[str, str]:

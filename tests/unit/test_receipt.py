@@ -1,6 +1,7 @@
 """Receipts and the gate: what a receipt covers, and what a short look notices."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from pathlib import PurePosixPath
@@ -31,10 +32,11 @@ RECEIPT = Receipt(
     lock="l",
     environment="e",
     docker={"version": "20.10", "store": "classic"},
-    datasets={"/srv/data": Proven("d", {"a.csv": ("aa", 3, 5, 7), "b.csv": ("bb", 3, 5, 7)})},
+    datasets={"/srv/data": Proven("d", {"a.csv": ("aa", 3, 5, 7, 9), "b.csv": ("bb", 3, 5, 7, 9)})},
     images={"timeeval/one:latest": "sha256:1"},
     modules=("mine",),
     worker={"python": "3.11.2"},
+    records={"/srv/env/lib/python3.11/site-packages/one-1.dist-info/RECORD": ("cc", 3, 5, 7, 9)},
 )
 
 
@@ -47,7 +49,7 @@ def seen(**changed):
         "machine_id": "m",
         "boot_id": "b",
         "environment": {"identity": "e", "edited": []},
-        "files": {"/srv/data": {"a.csv": [3, 5, 7]}},
+        "files": {"/srv/data": {"a.csv": [3, 5, 7, 9]}},
         "images": {"timeeval/one:latest": "sha256:1"},
         "why": "",
     } | changed
@@ -86,6 +88,13 @@ def test_a_damaged_receipt_is_no_receipt(cluster, text):
         load(cluster, cluster.nodes[0])
 
 
+def test_a_receipt_without_the_times_of_files_is_read_as_none(cluster):
+    document = RECEIPT.to_json()
+    document["datasets"]["/srv/data"]["files"]["a.csv"] = ["aa", 3, 5, 7]
+    with pytest.raises(ValueError, match="not a receipt"):
+        Receipt.from_json(document)
+
+
 def test_a_receipt_covers_what_was_proven_and_names_what_was_not():
     assert covers(RECEIPT, need("a.csv")) == []
     assert covers(RECEIPT, need("a.csv", "c.csv")) == ["datasets in /srv/data were not verified: c.csv"]
@@ -109,7 +118,8 @@ def test_an_image_is_found_however_its_name_is_written():
         ({"machine_id": "n", "boot_id": "c"}, "another machine"),
         ({"environment": {"identity": "f", "edited": []}}, "packages in /srv/env are not"),
         ({"environment": {"identity": "e", "edited": ["x.py was changed"]}}, "x.py was changed"),
-        ({"files": {"/srv/data": {"a.csv": [3, 5, 8]}}}, "files in /srv/data changed .*a.csv"),
+        ({"files": {"/srv/data": {"a.csv": [3, 5, 8, 9]}}}, "files in /srv/data changed .*a.csv"),
+        ({"files": {"/srv/data": {"a.csv": [3, 5, 7, 10]}}}, None),
         ({"files": {"/srv/data": {"a.csv": None}}}, "files in /srv/data changed .*a.csv"),
         ({"images": {"timeeval/one:latest": "sha256:2"}}, "images are not the ones"),
         ({"images": {"timeeval/one:latest": None}}, "images are not the ones"),
@@ -156,3 +166,17 @@ def test_the_gate_holds_until_something_changes(cluster, tmp_path):
 
 def test_the_document_is_plain_json():
     assert json.loads(json.dumps(RECEIPT.to_json()))["schema"] == "timeeval.receipt/1"
+
+
+def test_a_look_at_an_environment_names_the_record_of_each_package(cluster, tmp_path):
+    folder = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+    for name in ("one-1.dist-info", "two-2.dist-info"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "METADATA").write_text(f"Name: {name[:3]}\nVersion: {name[4]}\n")
+    (folder / "one-1.dist-info" / "RECORD").write_text("one.py,sha256=abc,3\n")
+    with open_session(cluster, cluster.nodes[0]) as session:
+        look = session.call("provisioning.node.look", {"prefix": str(tmp_path / "env"), "files": {}, "images": []})
+    record = folder / "one-1.dist-info" / "RECORD"
+    status = record.stat()
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
+    assert look["environment"]["records"] == {str(record): [hashlib.sha256(record.read_bytes()).hexdigest(), *stamp]}
