@@ -71,7 +71,12 @@ def _options(values: dict[str, Any]) -> Options:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("provisioning").setLevel(level)
     return Options(
-        values["cluster"], values["limit"], values["exclude"], values["experiment"], dry_run=values["dry_run"]
+        values["cluster"],
+        values["limit"],
+        values["exclude"],
+        values["experiment"],
+        dry_run=values["dry_run"],
+        deep=values.get("deep", False),
     )
 
 
@@ -96,19 +101,24 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
     sys.exit(code)
 
 
-def _verb(name: str, text: str) -> None:
-    @group.command(name, help=text, context_settings=HELP)
-    @_common
+def _verb(name: str, text: str, *more: Callable[..., Any]) -> None:
     def command(**values: Any) -> None:  # noqa: ANN401 - click hands over what the options say
         _carry_out(name, values)
 
+    for option in more:
+        command = option(command)
+    group.command(name, help=text, context_settings=HELP)(_common(command))
+
+
+_deep = click.option("--deep", is_flag=True, help="Read again every byte that is known by a digest; trust no times.")
+
 
 _verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.")
-_verb("sync-datasets", "Bring the dataset folders to the same path on every node.")
-_verb("create-envs", "Create the same Python environment at the same prefix on every node.")
+_verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep)
+_verb("create-envs", "Create the same Python environment at the same prefix on every node.", _deep)
 _verb("push-images", "Build the algorithm images here and load them on every node that lacks them.")
-_verb("verify", "Prove that every node is as it must be, down the path that a run takes, and write receipts.")
-_verb("up", "All of it: datasets, environments, images, then verify.")
+_verb("verify", "Prove that every node is as it must be, down the path that a run takes, and write receipts.", _deep)
+_verb("up", "All of it: datasets, environments, images, then verify.", _deep)
 
 
 @group.command(context_settings=HELP)

@@ -55,6 +55,8 @@ class Options:
         Look only at what this experiment needs.
     dry_run : bool
         Change nothing.
+    deep : bool
+        Trust no size and no time: read everything that is known by a digest.
     """
 
     cluster: Path | None = None
@@ -62,6 +64,7 @@ class Options:
     exclude: tuple[str, ...] = ()
     experiment: Path | None = None
     dry_run: bool = False
+    deep: bool = False
 
 
 def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
@@ -174,7 +177,8 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
     needs = None if options.experiment is None else needs_of(options.experiment, cluster)
     proves = verb in {"check", "verify"}
     chosen = resources(VERBS[verb], cluster, needs)
-    job = Job(cluster, nodes, chosen, Star(), needs, dry_run=options.dry_run or proves, on_event=on_event)
+    dry_run = options.dry_run or proves
+    job = Job(cluster, nodes, chosen, Star(), needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
     proof = verb in {"verify", "up"} and not options.dry_run
     report = run(job, (lambda sessions, found: prove(job, sessions, found)) if proof else None)
     return report, report.exit_code(finding=NOT_VERIFIED if proves else 4)

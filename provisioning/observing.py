@@ -39,6 +39,8 @@ class Wanted:
 
     Attributes
     ----------
+    deep : bool
+        Whether nodes are to read again what they know by size and times.
     desired : dict
         Resource name -> what it wants.
     errors : dict
@@ -49,6 +51,7 @@ class Wanted:
     cluster: Cluster
     resources: Sequence[Resource[Any]]
     needs: Needs | None
+    deep: bool = False
     desired: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, ProvisionError] = field(default_factory=dict)
 
@@ -63,7 +66,7 @@ class Wanted:
             except ProvisionError as error:
                 self.errors[resource.name] = error
                 continue
-            asked[resource.name] = {"program": resource.program, "question": question}
+            asked[resource.name] = {"program": resource.program, "question": {**question, "deep": self.deep}}
         return asked
 
     def decide(self, observations: Mapping[str, Observation]) -> None:

@@ -45,6 +45,8 @@ class Job:
         What one experiment needs; None stands for all that the cluster file names.
     dry_run : bool
         Change nothing.
+    deep : bool
+        Read every file that is known by a digest, also where size and times say that it is the same.
     on_event : callable
         Progress of a node.
     """
@@ -55,6 +57,7 @@ class Job:
     transfer: Transfer
     needs: Needs | None = None
     dry_run: bool = False
+    deep: bool = False
     on_event: OnNodeEvent = field(default=lambda _node, _event: None)
 
     def teller(self, node: Node) -> OnEvent:
@@ -94,7 +97,7 @@ class _State:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.sessions: dict[str, Session] = {}
-        self.wanted = Wanted(job.cluster, job.resources, job.needs)
+        self.wanted = Wanted(job.cluster, job.resources, job.needs, deep=job.deep)
         self.observations: dict[str, Observation] = {}
         self.differences: dict[str, dict[str, Difference]] = {}
         self.made: dict[str, list[Change]] = {node.name: [] for node in job.nodes}

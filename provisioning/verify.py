@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from provisioning import mending
 from provisioning.errors import NotVerifiedError, ProvisionError
 from provisioning.gate import LOOK
 from provisioning.parallel import for_each
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from provisioning.launch import Session
     from provisioning.plan import Job
     from provisioning.report import NodeReport, Report
+    from provisioning.resources.base import OnEvent
 
 NAME = "verify"
 SELFCHECK = "timeeval.engines.selfcheck"
@@ -72,14 +75,14 @@ def prove(job: Job, sessions: Mapping[str, Session], report: Report) -> Report:
     )
     nodes = [node for node in job.nodes if node.name in sound]
     outcomes = for_each(nodes, lambda node: _prove(subject, sessions[node.name]), parallel=job.cluster.limits.parallel)
-    return replace(report, nodes=tuple(_line(node, outcomes.get(node.node)) for node in report.nodes))
+    return replace(report, nodes=tuple(_line(job, node, outcomes.get(node.node)) for node in report.nodes))
 
 
 def _sound(node: NodeReport) -> bool:
     return node.error is None and not node.due and not any(finding.severity == "error" for finding in node.findings)
 
 
-def _line(node: NodeReport, outcome: ProvisionError | list[Finding] | None) -> NodeReport:
+def _line(job: Job, node: NodeReport, outcome: ProvisionError | list[Finding] | None) -> NodeReport:
     """Return a node's line with what verification has to say of it."""
     if isinstance(outcome, ProvisionError):
         return replace(node, error=outcome)
@@ -87,10 +90,15 @@ def _line(node: NodeReport, outcome: ProvisionError | list[Finding] | None) -> N
         error = NotVerifiedError(outcome[0].message, host=node.node, remedy=outcome[0].remedy)
         return replace(node, findings=(*node.findings, *outcome[1:]), error=error)
     if outcome is None and node.error is None:
-        due = "; ".join(f"{change.resource}: {change.title}" for change in node.due[:3])
-        message = f"it is not as it must be: {due}" if due else "what was found keeps it from being verified"
-        remedy = "timeeval-provision up" if due else "mend what is named here, then verify again"
-        return replace(node, error=NotVerifiedError(message, host=node.node, remedy=remedy), dry_run=False)
+        differing = mending.differing(node)
+        message = "what was found keeps it from being verified"
+        remedy = "mend what is named here, then verify again"
+        if differing:
+            message = f"it is not as it must be: {mending.summary(differing)}"
+            remedy = mending.command(job.cluster, node, deep=job.deep)
+        error = NotVerifiedError(message, host=node.node, remedy=remedy)
+        error.details = "\n".join(differing) or None
+        return replace(node, error=error, dry_run=False)
     return node
 
 
@@ -151,6 +159,8 @@ def _prove(subject: _Subject, session: Session) -> list[Finding]:
 
     seen = session.call(LOOK, question(cluster, files, subject.images), on_event=listen)
     findings = [Finding(node.name, NAME, line, "run it again") for line in _changing(seen)]
+    if not findings and subject.images and subject.job.deep:
+        findings = _reread(session, subject.images, tell)
     if not findings and subject.images:
         samples = [
             [path, next((name for name in names if name.endswith(".csv")), names[0])] for path, names in files.items()
@@ -175,6 +185,18 @@ def _prove(subject: _Subject, session: Session) -> list[Finding]:
         session.call("provisioning.node.keep", {"path": str(place_on_node(cluster, node)), "document": document})
         save(cluster, receipt)
     return findings
+
+
+def _reread(session: Session, images: Sequence[str], tell: OnEvent) -> list[Finding]:
+    """Let the engine write every layer out and return which images hold other bytes than they were loaded with."""
+    damaged = session.call("provisioning.node.rehash_images", {"images": list(images)}, on_event=tell)["damaged"]
+    node = session.node.name
+    names = " ".join(shlex.quote(name) for name in damaged)
+    # an engine keeps a layer that it has: only without all images that use it, it is loaded anew
+    remedy = f"timeeval-provision exec --limit {node} -- docker image rm --force {names}, then push-images"
+    return [
+        Finding(node, NAME, f"the bytes of {name} on disk have changed: {why}", remedy) for name, why in damaged.items()
+    ]
 
 
 def _changing(seen: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Dict
 
@@ -21,9 +22,9 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """Answer ``{"questions": {resource: {"program", "question"}}}``: resource -> ``{"observed"}`` or ``{"error"}``."""
     answers: Dict[str, Any] = {}
     for done, (resource, asked) in enumerate(args["questions"].items()):
-        channel.event({"title": "observe " + resource, "done": done, "total": len(args["questions"])})
+        beat = _Beat(channel, {"title": "observe " + resource, "done": done, "total": len(args["questions"])})
         try:
-            answers[resource] = {"observed": PROGRAMS[asked["program"]].observe(asked["question"])}
+            answers[resource] = {"observed": _observe(asked["program"], asked["question"], beat)}
         except Exception as error:  # noqa: BLE001 - the other resources go on; the driver reports this one
             answers[resource] = {
                 "error": {
@@ -33,3 +34,28 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
                 }
             }
     return answers
+
+
+def _observe(program: str, question: Dict[str, Any], beat: "_Beat") -> Dict[str, Any]:
+    if program == observe_datasets.__name__:
+        # it may read many gigabytes, and nobody should take that for death
+        return observe_datasets.observe(question, beat)
+    answer: Dict[str, Any] = PROGRAMS[program].observe(question)
+    return answer
+
+
+class _Beat:
+    """Tells the driver at once what is done, and every few seconds that it still is."""
+
+    SECONDS = 5.0
+
+    def __init__(self, channel: "Channel", event: Dict[str, Any]) -> None:
+        self._channel = channel
+        self._event = event
+        self._last = 0.0
+        self()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last >= self.SECONDS:
+            self._last = time.monotonic()
+            self._channel.event(self._event)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from provisioning.node import landing, tree
 from provisioning.node.room import room
 
 
-def observe(question: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer ``{"folders": [{"path", "digest", "files"}], "python", "proofs"}``.
+def observe(question: Dict[str, Any], beat: Callable[[], None] = lambda: None) -> Dict[str, Any]:
+    """Answer ``{"folders": [{"path", "digest", "files"}], "python", "proofs", "deep"}``.
 
-    Only files that we placed are looked at, and only those are read whose size, times or inode have changed. The rows
-    of a folder are left out when they are what the driver asked for, so that nothing to do costs a few bytes.
+    Only files that we placed are looked at, and only those are read whose size, times or inode have changed; with
+    ``deep`` all of them. The rows of a folder are left out when they are what the driver asked for, so that nothing to
+    do costs a few bytes.
     """
     python = question["python"]
     stamp = landing.environment_stamp(python) if python else None
     proofs = tree.read_json(question["proofs"]) or {}
     answer: Dict[str, Any] = {"rsync": shutil.which("rsync"), "environment": stamp is not None, "folders": {}}
     for asked in question["folders"]:
-        folder = _folder(asked["path"], asked["digest"])
+        folder = _folder(asked["path"], asked["digest"], bool(question.get("deep")), beat)
         folder["proven"] = stamp is not None and _proven(proofs.get(asked["path"]), stamp, asked)
         answer["folders"][asked["path"]] = folder
     return answer
@@ -36,14 +37,14 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
     )
 
 
-def _folder(path: str, wanted: str) -> Dict[str, Any]:
+def _folder(path: str, wanted: str, deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
     answer = room(path)
     known = landing.read_marker(path)
     answer["marked"] = known is not None
     if known is None:
         return answer
     files = known["files"]
-    found, failed = tree.rows(path, sorted(files), files)
+    found, failed = tree.rows(path, sorted(files), {} if deep else files, lambda _: beat())
     if found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
         # a folder on a read-only mount is still right; it is only read again each time
         known["files"] = dict(files, **found)

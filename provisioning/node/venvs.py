@@ -72,9 +72,23 @@ def edited(prefix: Path, noted: Seen, *, deep: bool = False) -> list[str]:
             lines.append("%s was added" % path)
         elif now[path] != noted[path]:
             lines.append("%s was changed" % path)
-    if len(lines) > _SHOWN:
-        lines[_SHOWN:] = ["and %d files more" % (len(lines) - _SHOWN)]
-    return lines
+    return _bounded(lines)
+
+
+def _bounded(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], "and %d files more" % (len(lines) - _SHOWN)]
+
+
+def broken(prefix: Path) -> list[str]:
+    """Return which files of an environment that others made are not as their RECORD promises, a line per file."""
+    lines = []
+    for path, promise in sorted(_promised(prefix).items()):
+        try:
+            if not _holds(prefix / path, promise):
+                lines.append("%s was changed" % path)
+        except OSError as error:
+            lines.append("%s cannot be read: %s" % (path, error.strerror or error))
+    return _bounded(lines)
 
 
 def _promised(prefix: Path) -> dict[str, str]:
@@ -151,7 +165,7 @@ def look(prefix: Path, *, deep: bool = False) -> dict[str, Any]:
         identity=records.identity_of(installed),
         python=version_of(prefix),
         starts=os.access(str(prefix / "bin" / "python"), os.X_OK),
-        edited=edited(prefix, marker["files"], deep=deep) if marker else [],
+        edited=edited(prefix, marker["files"], deep=deep) if marker else broken(prefix) if deep else [],
     )
 
 
