@@ -55,6 +55,7 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts: names, node[01-04], @group."),
         click.option("--exclude", multiple=True, metavar="HOSTS", help="Not these hosts."),
         click.option("--for", "experiment", type=path, metavar="EXPERIMENT", help="Only what this experiment needs."),
+        click.option("--environment", metavar="NAME", help="Which of the cluster file's environments is meant."),
         click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
         click.option("--json", "as_json", is_flag=True, help='One JSON object per line, each with its "schema".'),
         click.option("-v", "--verbose", count=True, help="Log what is done; twice: all of it."),
@@ -77,6 +78,7 @@ def _options(values: dict[str, Any]) -> Options:
         values["experiment"],
         dry_run=values["dry_run"],
         deep=values.get("deep", False),
+        environment=values["environment"],
     )
 
 

@@ -57,6 +57,8 @@ class Options:
         Change nothing.
     deep : bool
         Trust no size and no time: read everything that is known by a digest.
+    environment : str or None
+        Which of the cluster's environments is meant; None stands for all where they are made, else for the first.
     """
 
     cluster: Path | None = None
@@ -65,6 +67,7 @@ class Options:
     experiment: Path | None = None
     dry_run: bool = False
     deep: bool = False
+    environment: str | None = None
 
 
 def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
@@ -89,7 +92,7 @@ def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
             "there is no cluster.toml here or above",
             remedy="name one with --cluster, or write one with `timeeval-provision init HOST...`",
         )
-    cluster = load(file)
+    cluster = load(file).using(options.environment)
     return cluster, cluster.select(options.limit, options.exclude)
 
 
@@ -114,6 +117,7 @@ def needs_of(experiment: Path, cluster: Cluster) -> Needs:
         raise UsageError(f"there is no experiment {experiment}", remedy="name a Python script or an experiment.toml")
     runner = Path(sys.executable).with_name("timeeval-run")
     argv = [str(runner), str(experiment), "--needs", "--cluster", str(cluster.file)]
+    argv += ["--environment", cluster.variant] if cluster.variant else []
     try:
         done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=NEEDS_SECONDS, check=False)
     except subprocess.TimeoutExpired as late:
@@ -133,8 +137,13 @@ def needs_of(experiment: Path, cluster: Cluster) -> Needs:
     return Needs.parse(done.stdout.decode(errors="replace"))
 
 
-def resources(names: Sequence[str], cluster: Cluster, needs: Needs | None) -> list[Resource[Any]]:
-    """Make the resources of these names, without those that neither cluster file nor experiment speak of."""
+def resources(
+    names: Sequence[str], cluster: Cluster, needs: Needs | None, *, every: bool = False
+) -> list[Resource[Any]]:
+    """Make the resources of these names, without those that neither cluster file nor experiment speak of.
+
+    With `every` all environments are among them, else only the one that runs use.
+    """
     idle = set()
     if cluster.environment is None:
         idle.add("environment")
@@ -145,7 +154,14 @@ def resources(names: Sequence[str], cluster: Cluster, needs: Needs | None) -> li
     chosen = [name for name in names if name not in idle]
     if not chosen:
         raise UsageError(f"{cluster.file} says nothing about {' and '.join(names)}", remedy="add the table to it")
-    return [getattr(import_module(module), kind)() for module, kind in (RESOURCES[name] for name in chosen)]
+    made = []
+    for name in chosen:
+        module, kind = RESOURCES[name]
+        of_kind = getattr(import_module(module), kind)
+        made.append(of_kind())
+        if name == "environment" and every:
+            made += [of_kind(other.name) for other in cluster.environments if other is not cluster.environment]
+    return made
 
 
 def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Report, int]:
@@ -176,7 +192,8 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
     cluster, nodes = open_cluster(options)
     needs = None if options.experiment is None else needs_of(options.experiment, cluster)
     proves = verb in {"check", "verify"}
-    chosen = resources(VERBS[verb], cluster, needs)
+    every = options.environment is None and not proves
+    chosen = resources(VERBS[verb], cluster, needs, every=every)
     dry_run = options.dry_run or proves
     job = Job(cluster, nodes, chosen, Star(), needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
     proof = verb in {"verify", "up"} and not options.dry_run

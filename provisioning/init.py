@@ -44,8 +44,9 @@ known_hosts = "known_hosts"           # host keys of this cluster: timeeval-prov
 [environment]
 prefix = "{root}/envs/timeeval"
 python = {python}
-requirements = []                     # lock files with hashes, or plain requirements that are locked on first use
+requirements = []                     # locks with hashes; requirements or pyproject.toml, locked on first use
 projects = []                         # local projects that experiments import
+# from_driver = true                  # instead of requirements: what the environment of this command has
 
 # [[images]]                          # one for each algorithm image
 # name = "my/algorithm:1"

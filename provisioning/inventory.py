@@ -6,7 +6,7 @@ Every other module sees a `Cluster` only; nobody else reads the file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from provisioning.errors import UsageError
@@ -66,13 +66,35 @@ class DatasetFolder:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The virtual environment of all nodes; with ``manage=False`` it is verified, never made."""
+    """A virtual environment of all nodes; with ``manage=False`` it is verified, never made.
+
+    Attributes
+    ----------
+    prefix : PurePosixPath
+        Its folder, the same on all nodes.
+    python : str
+        Minor version of its interpreter.
+    requirements : tuple of Path
+        Requirements files, locks, and ``pyproject.toml`` files.
+    projects : tuple of Path
+        Folders of local projects that travel as wheels.
+    name : str
+        What ``--environment`` calls it.
+    extras, groups : tuple of str
+        Optional dependencies and dependency groups that are wanted of the ``pyproject.toml`` files.
+    from_driver : bool
+        Whether it is to have what the driver's own environment has.
+    """
 
     prefix: PurePosixPath
     python: str
     requirements: tuple[Path, ...] = ()
     projects: tuple[Path, ...] = ()
     manage: bool = True
+    name: str = "default"
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    from_driver: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +139,8 @@ class Cluster:
         Where the Dask scheduler runs.
     results, state : PurePosixPath
         Folders on every node.
+    environment : Environment or None
+        The one that runs use; the first of `environments` unless `using` chose another.
     """
 
     name: str
@@ -131,6 +155,7 @@ class Cluster:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     datasets: tuple[DatasetFolder, ...] = ()
     environment: Environment | None = None
+    environments: tuple[Environment, ...] = ()
     images: tuple[Image, ...] = ()
     ports: Ports = Ports()
     limits: Limits = Limits()
@@ -147,6 +172,29 @@ class Cluster:
             if node.name == name:
                 return node
         raise UsageError(f"{self.file} has no host '{name}'", remedy=f"its hosts: {self._names()}")
+
+    def using(self, environment: str | None) -> Cluster:
+        """Give this cluster with another of its environments as the one that runs use; None leaves it as it is.
+
+        Raises
+        ------
+        UsageError
+            When there is none of that name.
+        """
+        if environment is None:
+            return self
+        for other in self.environments:
+            if other.name == environment:
+                return replace(self, environment=other)
+        names = ", ".join(other.name for other in self.environments) or "none"
+        raise UsageError(f"{self.file} has no environment '{environment}'", remedy=f"its environments: {names}")
+
+    @property
+    def variant(self) -> str:
+        """Name of the environment that was chosen over the first one; "" where the first is used."""
+        if self.environment is None or not self.environments or self.environment is self.environments[0]:
+            return ""
+        return self.environment.name
 
     def select(self, limit: Sequence[str] = (), exclude: Sequence[str] = ()) -> tuple[Node, ...]:
         """Nodes that ``--limit`` and ``--exclude`` leave, in the order of the file.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from provisioning.errors import UsageError
 from provisioning.inventory import LOCAL, Cluster, DatasetFolder, Environment, Image, Limits, Node, Ports
-from provisioning.inventory_text import ClusterText, HostTable, Places
+from provisioning.inventory_text import ClusterText, EnvironmentTable, HostTable, Places
 from provisioning.noderange import expand, fold
 
 __all__ = ["Reader"]
@@ -37,6 +37,7 @@ class Reader:
         nodes = tuple(self._node(name) for name in names)
         self._check_overrides(names)
         self._check_apart()
+        environments = self._environments()
         state = table.state or f"/var/tmp/timeeval-{table.user or getpass.getuser()}"  # noqa: S108 - made 0700 there
         return Cluster(
             name=table.name,
@@ -50,7 +51,8 @@ class Reader:
             known_hosts=self._path(table.known_hosts),
             groups={group: self._group(group, names) for group in self.text.groups},
             datasets=self._datasets(),
-            environment=self._environment(),
+            environment=environments[0] if environments else None,
+            environments=environments,
             images=self._images(),
             ports=Ports(**self.text.ports.model_dump()),
             limits=Limits(**self.text.limits.model_dump()),
@@ -152,23 +154,44 @@ class Reader:
             folders.append(DatasetFolder(source=source, path=PurePosixPath(table.path), index=table.index))
         return tuple(folders)
 
-    def _environment(self) -> Environment | None:
-        table = self.text.environment
-        if table is None:
-            return None
-        for number, project in enumerate(table.projects):
-            folder = self._file(project, "environment", "projects", number, folder=True)
+    def _environments(self) -> tuple[Environment, ...]:
+        made: dict[str, Environment] = {}
+        for number, table in enumerate(self.text.environment):
+            if table.name in made:
+                raise self.places.error(
+                    f"two environments are named '{table.name}'",
+                    *("environment", number),
+                    remedy="give each a name; --environment chooses by it",
+                )
+            made[table.name] = self._environment(table, number)
+        return tuple(made.values())
+
+    def _environment(self, table: EnvironmentTable, number: int) -> Environment:
+        key = ("environment", number)
+        for position, project in enumerate(table.projects):
+            folder = self._file(project, *key, "projects", position, folder=True)
             if not (folder / "pyproject.toml").is_file() and not (folder / "setup.py").is_file():
-                raise self.places.error(f"{folder} has no pyproject.toml", "environment", "projects", number)
+                raise self.places.error(f"{folder} has no pyproject.toml", *key, "projects", position)
+        if table.from_driver and table.requirements:
+            raise self.places.error(
+                "what the driver has and requirements contradict each other: say one of them", *key, "from_driver"
+            )
+        requirements = tuple(
+            self._file(text, *key, "requirements", position) for position, text in enumerate(table.requirements)
+        )
+        for name in ("extras", "groups"):
+            if getattr(table, name) and not any(file.name == "pyproject.toml" for file in requirements):
+                raise self.places.error("needs a pyproject.toml among the requirements", *key, name)
         return Environment(
             prefix=PurePosixPath(table.prefix),
             python=table.python,
-            requirements=tuple(
-                self._file(text, "environment", "requirements", number)
-                for number, text in enumerate(table.requirements)
-            ),
+            requirements=requirements,
             projects=tuple(self._path(text) for text in table.projects),
             manage=table.manage,
+            name=table.name,
+            extras=tuple(table.extras),
+            groups=tuple(table.groups),
+            from_driver=table.from_driver,
         )
 
     def _images(self) -> tuple[Image, ...]:
@@ -195,8 +218,8 @@ class Reader:
             places.append((PurePosixPath(table.state), ("cluster", "state")))
         for number, dataset in enumerate(self.text.datasets):
             places.append((PurePosixPath(dataset.path), ("datasets", number, "path")))
-        if self.text.environment is not None:
-            places.append((PurePosixPath(self.text.environment.prefix), ("environment", "prefix")))
+        for number, environment in enumerate(self.text.environment):
+            places.append((PurePosixPath(environment.prefix), ("environment", number, "prefix")))
         for position, (path, key) in enumerate(places):
             for other, _ in places[:position]:
                 if path == other or path in other.parents or other in path.parents:

@@ -120,13 +120,23 @@ class DatasetTable(_Table):
 
 
 class EnvironmentTable(_Table):
-    """`[environment]`."""
+    """`[environment]`, or one of several `[[environment]]`."""
 
+    name: Name = "default"
     prefix: NodePath
     python: Python
     requirements: list[DriverPath] = []
+    extras: list[Name] = []
+    groups: list[Name] = []
     projects: list[DriverPath] = []
+    from_driver: bool = False
     manage: bool = True
+
+
+# one table or several: `[environment]` reads as `[[environment]]` written once
+Environments = Annotated[
+    list[EnvironmentTable], BeforeValidator(lambda value: [value] if isinstance(value, dict) else value)
+]
 
 
 class ImageTable(_Table):
@@ -159,7 +169,7 @@ class ClusterText(_Table):
     groups: dict[Name, list[str]] = {}
     host: dict[str, HostTable] = {}
     datasets: list[DatasetTable] = []
-    environment: EnvironmentTable | None = None
+    environment: Environments = []
     images: list[ImageTable] = []
     ports: PortsTable = PortsTable()
     limits: LimitsTable = LimitsTable()
@@ -202,6 +212,7 @@ class Places:
 
     def line(self, key: Key) -> int | None:
         """Line of a key, or of the nearest thing around it."""
+        key = self._plain(key)
         for length in range(len(key), 0, -1):
             if key[:length] in self._lines:
                 return self._lines[key[:length]]
@@ -209,7 +220,13 @@ class Places:
 
     def error(self, message: str, *key: str | int, remedy: str | None = None) -> InventoryError:
         """Make an error that names file, line and key."""
-        return InventoryError(message, file=self.file, line=self.line(key), key=_dotted(key) or None, remedy=remedy)
+        dotted = _dotted(self._plain(key)) or None
+        return InventoryError(message, file=self.file, line=self.line(key), key=dotted, remedy=remedy)
+
+    def _plain(self, key: Key) -> Key:
+        """Leave out the number of a table that is written as the only one of its kind."""
+        single = len(key) > 1 and key[1] == 0 and key[:2] not in self._lines and key[:1] in self._lines
+        return (*key[:1], *key[2:]) if single else key
 
 
 def _keys(text: str) -> Key:

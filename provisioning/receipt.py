@@ -124,13 +124,13 @@ def _rows(rows: Mapping[str, Sequence[Any]]) -> dict[str, Row]:
 
 
 def folder(cluster: Cluster) -> Path:
-    """Return the folder of receipts on the driver."""
-    return cluster.file.parent / ".timeeval" / cluster.name / "receipts"
+    """Return the folder of receipts on the driver; those of another environment than the first have their own."""
+    return cluster.file.parent / ".timeeval" / cluster.name / "receipts" / cluster.variant
 
 
 def place_on_node(cluster: Cluster, node: Node) -> PurePosixPath:
     """Return the path of a node's receipt on itself; with its name in it, for the folder may be shared."""
-    return cluster.state / "receipts" / f"{node.name}.json"
+    return cluster.state / "receipts" / cluster.variant / f"{node.name}.json"
 
 
 def save(cluster: Cluster, receipt: Receipt) -> None:

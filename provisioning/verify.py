@@ -120,7 +120,9 @@ def selfcheck(cluster: Cluster, names: Sequence[str]) -> dict[str, dict[str, Any
     try:
         done = subprocess.run(
             [sys.executable, "-m", SELFCHECK],
-            input=json.dumps({"cluster": str(cluster.file), "nodes": list(names)}).encode(),
+            input=json.dumps(
+                {"cluster": str(cluster.file), "nodes": list(names), "environment": cluster.variant or None}
+            ).encode(),
             capture_output=True,
             timeout=SELFCHECK_SECONDS,
             check=False,

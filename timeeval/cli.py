@@ -49,6 +49,7 @@ class Exit(IntFlag):
 @click.option("--local", is_flag=True, help="Run on this machine, whatever the script says.")
 @click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts or groups of the cluster.")
 @click.option("--exclude", multiple=True, metavar="HOSTS", help="All but these hosts or groups of the cluster.")
+@click.option("--environment", metavar="NAME", help="Which of the cluster file's environments; the first by default.")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="Put the results folder here.")
 @click.option(
     "--resume",
@@ -93,6 +94,8 @@ def _check(options: dict[str, Any]) -> None:
         raise click.UsageError("--cluster and --local exclude each other")
     if (options["limit"] or options["exclude"] or options["lease"]) and options["local"]:
         raise click.UsageError("--limit, --exclude and --lease choose hosts of a cluster; with --local there is none")
+    if options["environment"] and not options["cluster"]:
+        raise click.UsageError("--environment chooses one of a cluster's environments; name the cluster with --cluster")
     if options["retry_failed"] and not options["resume"]:
         raise click.UsageError("--retry-failed needs --resume DIR")
 
@@ -110,7 +113,7 @@ def _session(options: dict[str, Any]) -> Iterator[Session]:
     if options["local"]:
         locate = sessions.local_place
     elif options["cluster"]:
-        choice = {name: options[name] for name in ("limit", "exclude", "min_workers", "lease")}
+        choice = {name: options[name] for name in ("limit", "exclude", "min_workers", "lease", "environment")}
         locate = sessions.cluster_place(options["cluster"], **choice)
     scratch = tempfile.mkdtemp(prefix="timeeval-needs-") if options["needs"] else None
     try:

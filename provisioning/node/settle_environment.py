@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.node import records, venvs
 from provisioning.node.observe_environment import interpreter
-from provisioning.node.store import damaged, forget
+from provisioning.node.store import damaged, forget, wishes
 from provisioning.node.tools import Beat, RefusedError, run
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         raise
     finally:
         remove(staging)
-    forget(store, args["keep"])
+    forget(store, wishes(store, prefix, args["keep"]))
     return {"identity": args["identity"]}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Iterable
 
-from provisioning.node.tree import digest_stream
+from provisioning.node.tree import digest_stream, read_json, write_json
+
+WISHES = "wishes"
 
 
 def stored(store: Path) -> list[list[Any]]:
@@ -39,6 +42,31 @@ def damaged(store: Path, files: Iterable[Any]) -> list[str]:
             file.unlink()
             wrong.append(path)
     return wrong
+
+
+def wishes(store: Path, user: Path, wanted: Iterable[str]) -> set[str]:
+    """Note what a user of a store wants from now on, and return what all of its users want.
+
+    Parameters
+    ----------
+    store : Path
+    user : Path
+        What is made of the files, e.g. the prefix of an environment; one that is there no more wants nothing.
+    wanted : iterable of str
+        Paths in the store.
+    """
+    folder = store / WISHES
+    folder.mkdir(exist_ok=True)
+    own = folder / (hashlib.sha256(str(user).encode()).hexdigest()[:16] + ".json")
+    write_json(str(own), {"user": str(user), "wanted": sorted(wanted)})
+    every = set()
+    for note in folder.glob("*.json"):
+        noted = read_json(str(note))
+        if isinstance(noted, dict) and (note == own or Path(noted["user"]).exists()):
+            every.update(noted["wanted"])
+        else:
+            note.unlink()
+    return every
 
 
 def forget(store: Path, wanted: Iterable[str]) -> None:

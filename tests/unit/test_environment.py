@@ -16,6 +16,7 @@ from provisioning.launch import open_session
 from provisioning.node import observe_environment, records, venvs
 from provisioning.resources.base import Task, Work
 from provisioning.resources.environment import EnvironmentResource, lock, project
+from provisioning.resources.environment.sources import Sources
 from provisioning.resources.environment.target import Target, group
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -124,12 +125,12 @@ def test_two_locks_that_disagree_are_refused(tmp_path):
     (tmp_path / "a.lock").write_text("one==1.0 --hash=sha256:aa\n")
     (tmp_path / "b.lock").write_text("one==2.0 --hash=sha256:bb\n")
     with pytest.raises(UsageError, match=r"pins one 2\.0, an earlier file pins 1.0"):
-        lock.pins_for(LINUX, [tmp_path / "a.lock", tmp_path / "b.lock"], [], tmp_path / "kept")
+        lock.pins_for(LINUX, Sources((tmp_path / "a.lock", tmp_path / "b.lock")), tmp_path / "kept")
 
 
 def test_a_missing_requirements_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"nothing\.lock cannot be read"):
-        lock.pins_for(LINUX, [tmp_path / "nothing.lock"], [], tmp_path)
+        lock.pins_for(LINUX, Sources((tmp_path / "nothing.lock",)), tmp_path)
 
 
 # --- local projects -------------------------------------------------------------------------------------------------

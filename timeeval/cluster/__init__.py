@@ -38,10 +38,10 @@ LOGS = "dask-logs"
 logger = logging.getLogger(__name__)
 
 
-def open_cluster(path: Path) -> Cluster:
-    """Read a cluster file; raises `TimeEvalError` with file, line and key."""
+def open_cluster(path: Path, environment: str | None = None) -> Cluster:
+    """Read a cluster file and choose one of its environments; raises `TimeEvalError` with file, line and key."""
     with _translated():
-        return inventory.load(path)
+        return inventory.load(path).using(environment)
 
 
 def dataset_sources(path: Path) -> dict[Path, Path]:
@@ -156,6 +156,7 @@ def gate(
         with _translated():
             hosts = shlex.quote(fold(bad or unreached))
             command = f"timeeval-provision up --cluster {shlex.quote(str(cluster.file))} --limit {hosts}"
+            command += f" --environment {cluster.variant}" if cluster.variant else ""
             kind = NotVerifiedError if bad else UnreachableError
             raise kind(
                 f"{len(bad or unreached)} of {len(nodes)} hosts may not run this:{causes}\n",
@@ -176,6 +177,7 @@ def place(
     exclude: Sequence[str] = (),
     min_workers: int = 1,
     lease: float | None = None,
+    environment: str | None = None,
 ) -> Place:
     """Return where a run of `timeeval-run` is computed: an engine on verified nodes, behind the gate.
 
@@ -185,7 +187,7 @@ def place(
         The cluster file.
     request : Request
         What the run asks for.
-    limit, exclude, min_workers, lease
+    limit, exclude, min_workers, lease, environment
         As on the command line.
 
     Raises
@@ -193,7 +195,7 @@ def place(
     TimeEvalError
         If nodes are not verified for what the run needs, or script and cluster file contradict each other.
     """
-    cluster = open_cluster(path)
+    cluster = open_cluster(path, environment)
     chosen = choose(cluster, limit, exclude, request.remote_config)
     proof, nodes = gate(cluster, chosen, request.needs, min_workers=min_workers)
     tasks = request.resource_constraints.tasks_per_host

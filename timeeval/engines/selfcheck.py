@@ -2,7 +2,7 @@
 
 It starts what a run starts, by the same code: a guard and one worker on each node, the scheduler, TLS of its own; lets
 each worker import what experiments need; and ends it all. On stdin comes
-``{"cluster": FILE, "nodes": [NAME, …], "modules": [NAME, …]}``, to stdout goes
+``{"cluster": FILE, "nodes": [NAME, …], "modules": [NAME, …], "environment": NAME}``, to stdout goes
 ``{"node", "ok", "error", "remedy", "worker"}``; what is logged goes to stderr.
 """
 
@@ -112,7 +112,7 @@ async def check(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Answer a request; raises `timeeval.errors.TimeEvalError` where the cluster file cannot be used at all."""
     from timeeval import cluster as clusters
 
-    cluster = clusters.open_cluster(Path(request["cluster"]))
+    cluster = clusters.open_cluster(Path(request["cluster"]), request.get("environment"))
     nodes = clusters.choose(cluster, request["nodes"], (), None)
     run_id = f"check-{secrets.token_hex(6)}"
     engine = clusters.make_engine(

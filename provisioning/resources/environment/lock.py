@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from provisioning.resources.environment.wheels import Wheel, run, uv_binary
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from provisioning.resources.environment.sources import Sources
     from provisioning.resources.environment.target import Target
+
+_INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)[ =]*(?![a-z]+://)(\S+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,7 +54,7 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def pins_for(target: Target, requirements: Sequence[Path], projects: Sequence[Wheel], kept: Path) -> tuple[Pin, ...]:
+def pins_for(target: Target, sources: Sources, kept: Path) -> tuple[Pin, ...]:
     """Return what has to be installed for a target beside the projects themselves.
 
     Files that are locks already are taken as they are, with no index asked. Anything else is resolved by uv together
@@ -60,10 +64,8 @@ def pins_for(target: Target, requirements: Sequence[Path], projects: Sequence[Wh
     ----------
     target : Target
         The nodes.
-    requirements : sequence of Path
-        Requirements files.
-    projects : sequence of Wheel
-        Wheels of the local projects.
+    sources : Sources
+        What is wanted.
     kept : Path
         Folder for locks made here.
 
@@ -72,24 +74,31 @@ def pins_for(target: Target, requirements: Sequence[Path], projects: Sequence[Wh
     UsageError
         When a file is missing, two files pin one package to two versions, or nothing satisfies them all.
     """
-    texts = {file: _read(file) for file in requirements}
+    texts = {file: _read(file) for file in sources.requirements}
     read = [parse(text, target) for text in texts.values()]
-    if texts and all(pins is not None for pins in read):
-        return _merged(requirements, [pins or () for pins in read])
-    wishes = [str(requirement) for wheel in projects for requirement in wheel.requires]
+    if texts and not sources.wishes and all(pins is not None for pins in read):
+        return _merged(sources.requirements, [pins or () for pins in read])
+    needed = () if sources.exact else [str(need) for wheel in sources.projects for need in wheel.requires]
+    wishes = [*sources.wishes, *needed]
     if not texts and not wishes:
         return ()
-    question = "\n".join([str(target), *texts.values(), *wishes])
+    included = [text for file, text in texts.items() for text in _included(file, text)]
+    question = "\n".join([str(target), *(["exact"] if sources.exact else []), *texts.values(), *included, *wishes])
     lock = kept / f"{target.slug}-{digest_of(question)[:16]}.lock"
     if not lock.is_file():
         kept.mkdir(parents=True, exist_ok=True)
         fresh = lock.with_suffix(f".{os.getpid()}")
-        fresh.write_text(_resolve(target, requirements, wishes, [wheel.name for wheel in projects]), encoding="utf-8")
+        fresh.write_text(_resolve(target, sources, wishes), encoding="utf-8")
         fresh.replace(lock)
     pins = parse(_read(lock), target)
     if pins is None:
-        raise UsageError(f"{lock} is damaged", remedy="delete it and run it again")
-    return pins
+        stray = next(line for line in _lines(_read(lock)) if parse(line, target) is None)
+        raise UsageError(
+            f"{stray.split(' --')[0]} (from {sources.title}) is no package of an index that can be pinned",
+            remedy=f"name local projects under [environment] projects; if {lock} was edited, delete it",
+        )
+    named = {canonical(wish.split("==")[0]) for wish in sources.wishes}
+    return tuple(pin for pin in pins if not sources.exact or pin.name in named)
 
 
 def parse(text: str, target: Target) -> tuple[Pin, ...] | None:
@@ -134,6 +143,18 @@ def _read(file: Path) -> str:
         ) from error
 
 
+def _included(file: Path, text: str) -> list[str]:
+    """Return the texts of files that a requirements file includes: what they say decides too."""
+    texts = []
+    for line in _lines(text):
+        match = _INCLUDE.match(line)
+        if match is not None:
+            other = file.parent / match[1]
+            texts.append(_read(other))
+            texts += _included(other, texts[-1])
+    return texts
+
+
 def _merged(files: Sequence[Path], read: Sequence[tuple[Pin, ...]]) -> tuple[Pin, ...]:
     merged: dict[str, Pin] = {}
     for file, pins in zip(files, read, strict=True):
@@ -148,16 +169,20 @@ def _merged(files: Sequence[Path], read: Sequence[tuple[Pin, ...]]) -> tuple[Pin
     return tuple(sorted(merged.values()))
 
 
-def _resolve(target: Target, requirements: Sequence[Path], wishes: Sequence[str], ours: Sequence[str]) -> str:
+def _resolve(target: Target, sources: Sources, wishes: Sequence[str]) -> str:
     with tempfile.TemporaryDirectory(prefix="timeeval-lock-") as scratch:
-        extra = Path(scratch, "projects.in")
+        extra = Path(scratch, "wishes.in")
         extra.write_text("".join(f"{wish}\n" for wish in wishes), encoding="utf-8")
         command = [uv_binary(), "pip", "compile", "-q", "--generate-hashes", "--no-header", "--no-annotate"]
         command += ["--no-emit-index-url", *target.uv_options()]
-        command += [option for name in ours for option in ("--no-emit-package", name)]
+        command += [option for wheel in sources.projects for option in ("--no-emit-package", wheel.name)]
+        # packages may need our projects, and these each other; the option would hide the variable of the user
+        places = [str(wheel.file.parent) for wheel in sources.projects]
+        places += [place for place in os.environ.get("UV_FIND_LINKS", "").split(",") if place]
+        command += [option for place in places for option in ("--find-links", place)]
         return run(
-            [*command, *map(str, requirements), str(extra)],
-            f"locking {', '.join(file.name for file in requirements) or 'the projects'} for {target}",
+            [*command, *map(str, sources.requirements), str(extra)],
+            f"locking {sources.title} for {target}",
             "make the requirements satisfiable for this Python and platform",
         )
 

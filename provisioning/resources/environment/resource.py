@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
-from provisioning.resources.environment import project
+from provisioning.resources.environment import sources
 from provisioning.resources.environment.lock import pins_for
 from provisioning.resources.environment.target import group
 from provisioning.resources.environment.wheelhouse import Wheelhouse, assemble
@@ -17,6 +17,7 @@ from provisioning.resources.environment.wheels import wheel_store
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Environment, Node
 
+NAME = "environment"
 # byte code takes about half of what the packages take
 _WITH_BYTE_CODE = 1.6
 
@@ -29,22 +30,34 @@ class EnvironmentPlan:
 
 
 class EnvironmentResource:
-    """The virtual environment at one prefix on all nodes."""
+    """The virtual environment at one prefix on all nodes.
 
-    name = "environment"
+    Parameters
+    ----------
+    which : str, optional
+        Name of the environment in the cluster file; without one it is the environment that runs use.
+    """
+
     program = "provisioning.node.observe_environment"
+
+    def __init__(self, which: str | None = None) -> None:
+        self.which = which
+        self.name = NAME if which is None else f"{NAME} {which}"
 
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
         """Return the prefix; wheels may lie where other nodes see them too, and be installed by each."""
-        environment = cluster.environment
+        environment = self._of(cluster)
         return () if environment is None else (environment.prefix,)
+
+    def _of(self, cluster: Cluster) -> Environment | None:
+        return cluster.using(self.which).environment
 
     def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
         """Ask for interpreter, prefix and wheels."""
         del node, needs
-        if cluster.environment is None:
+        environment = self._of(cluster)
+        if environment is None:
             return {"prefix": None}
-        environment = cluster.environment
         return {
             "prefix": str(environment.prefix),
             "python": environment.python,
@@ -54,14 +67,14 @@ class EnvironmentResource:
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> EnvironmentPlan:
         """Lock, build and fetch per target; the experiments of a cluster share one environment."""
         del needs
-        environment = cluster.environment
+        environment = self._of(cluster)
         if environment is None:
             return EnvironmentPlan({})
+        wanted = sources.of(environment)
         observed = {name: seen[self.name] for name, seen in facts.items() if seen.get(self.name)}
         targets = group(observed, environment.python)
-        projects = [project.build(folder) for folder in environment.projects]
         houses = {
-            target: assemble(target, pins_for(target, environment.requirements, projects, locks(cluster)), projects)
+            target: assemble(target, pins_for(target, wanted, locks(cluster)), wanted.projects)
             for target in set(targets.values())
         }
         return EnvironmentPlan({name: houses[target] for name, target in targets.items()})
@@ -70,11 +83,11 @@ class EnvironmentResource:
         self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: EnvironmentPlan
     ) -> Difference:
         """Compare what is installed with what the wheels hold."""
-        if cluster.environment is None:
+        environment, house = self._of(cluster), desired.houses.get(node.name)
+        if environment is None:
             return Difference()
-        environment, house = cluster.environment, desired.houses.get(node.name)
         if house is None:
-            return Difference(findings=(_no_interpreter(node, environment, observed),))
+            return Difference(findings=(self._no_interpreter(node, environment, observed),))
         why = _lacking(observed["environment"], house)
         if not why:
             return Difference()
@@ -87,7 +100,7 @@ class EnvironmentResource:
         size = sum(entry.size for entry in missing)
         title = f"install {len(house.installed)} packages at {environment.prefix} ({why})"
         change = Change(node.name, self.name, title, size, {"missing": [entry.path for entry in missing]})
-        return Difference((change,), tuple(_obstacles(node, environment, observed, house, size)))
+        return Difference((change,), tuple(self._obstacles(node, environment, observed, house, size)))
 
     def bring(self, work: Work[EnvironmentPlan]) -> Sequence[Parcel]:
         """Return one parcel per target: the wheels and uv."""
@@ -106,7 +119,7 @@ class EnvironmentResource:
 
     def settle(self, task: Task[EnvironmentPlan], on_event: OnEvent) -> None:
         """Build beside the prefix, prove, switch."""
-        environment, house = task.cluster.environment, task.desired.houses[task.node.name]
+        environment, house = self._of(task.cluster), task.desired.houses[task.node.name]
         if environment is None:
             return
         task.session.call(
@@ -128,6 +141,54 @@ class EnvironmentResource:
             },
             on_event=on_event,
         )
+
+    def _no_interpreter(self, node: Node, environment: Environment, observed: Mapping[str, Any]) -> Finding:
+        return Finding(
+            node.name,
+            self.name,
+            f"there is no Python {environment.python}; the node's own is {observed['own_python']}",
+            f"install python{environment.python} there, or give another minor version under [environment] python",
+        )
+
+    def _obstacles(
+        self, node: Node, environment: Environment, observed: Mapping[str, Any], house: Wheelhouse, size: int
+    ) -> list[Finding]:
+        findings = []
+        prefix, seen = environment.prefix, observed["environment"]
+
+        def find(message: str, remedy: str) -> None:
+            findings.append(Finding(node.name, self.name, message, remedy))
+
+        if seen["state"] == "blocked":
+            find(seen["why"], f"move it away: {prefix} has to be a folder of its own, or choose another prefix")
+        if seen["state"] == "foreign":
+            find(f"{prefix} was not made by create-envs", "move it away, choose another prefix, or set manage = false")
+        for room in (observed["room"], observed["store_room"]):
+            if not room["directory"]:
+                find(
+                    f"{room['nearest']} is not a folder",
+                    f"move it away; {prefix.parent} and the state folder lie below it",
+                )
+            elif not room["writable"]:
+                find(f"{room['nearest']} cannot be written to", "give it to this user, or mount it writable")
+        need, shared = (
+            int(house.unpacked * _WITH_BYTE_CODE),
+            observed["room"]["device"] == observed["store_room"]["device"],
+        )
+        wishes = [(str(prefix.parent), observed["room"], need + (size if shared else 0), len(house.installed) * 200)]
+        wishes += [] if shared else [("the state folder", observed["store_room"], size, len(house.installed) * 2)]
+        for folder, room, bytes_, files in wishes:
+            if room["free"] < bytes_:
+                find(
+                    f"{bytes_} bytes have to fit on the file system of {folder}, {room['free']} are free",
+                    "make room there",
+                )
+            if 0 <= room["inodes"] < files:
+                find(
+                    f"about {files} files have to fit into {folder}, {room['inodes']} inodes are free",
+                    "remove files there",
+                )
+        return findings
 
 
 def wheels_on_node(cluster: Cluster) -> PurePosixPath:
@@ -157,47 +218,3 @@ def _lacking(seen: Mapping[str, Any], house: Wheelhouse) -> str:
     if not seen.get("starts"):
         return "its interpreter does not start"
     return ""
-
-
-def _no_interpreter(node: Node, environment: Environment, observed: Mapping[str, Any]) -> Finding:
-    return Finding(
-        node.name,
-        EnvironmentResource.name,
-        f"there is no Python {environment.python}; the node's own is {observed['own_python']}",
-        f"install python{environment.python} there, or give another minor version under [environment] python",
-    )
-
-
-def _obstacles(
-    node: Node, environment: Environment, observed: Mapping[str, Any], house: Wheelhouse, size: int
-) -> list[Finding]:
-    findings = []
-    prefix, seen = environment.prefix, observed["environment"]
-
-    def find(message: str, remedy: str) -> None:
-        findings.append(Finding(node.name, EnvironmentResource.name, message, remedy))
-
-    if seen["state"] == "blocked":
-        find(seen["why"], f"move it away: {prefix} has to be a folder of its own, or choose another prefix")
-    if seen["state"] == "foreign":
-        find(f"{prefix} was not made by create-envs", "move it away, choose another prefix, or set manage = false")
-    for room in (observed["room"], observed["store_room"]):
-        if not room["directory"]:
-            find(
-                f"{room['nearest']} is not a folder", f"move it away; {prefix.parent} and the state folder lie below it"
-            )
-        elif not room["writable"]:
-            find(f"{room['nearest']} cannot be written to", "give it to this user, or mount it writable")
-    need, shared = int(house.unpacked * _WITH_BYTE_CODE), observed["room"]["device"] == observed["store_room"]["device"]
-    wishes = [(str(prefix.parent), observed["room"], need + (size if shared else 0), len(house.installed) * 200)]
-    wishes += [] if shared else [("the state folder", observed["store_room"], size, len(house.installed) * 2)]
-    for folder, room, bytes_, files in wishes:
-        if room["free"] < bytes_:
-            find(
-                f"{bytes_} bytes have to fit on the file system of {folder}, {room['free']} are free", "make room there"
-            )
-        if 0 <= room["inodes"] < files:
-            find(
-                f"about {files} files have to fit into {folder}, {room['inodes']} inodes are free", "remove files there"
-            )
-    return findings
