@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.constants import EXECUTION_LOG
 from timeeval.errors import TimeEvalError
-from timeeval.run import layout
+from timeeval.run import layout, standing
 from timeeval.run.model import Outcome, Report
 from timeeval.run.nursery import Nursery
 from timeeval.run.packing import Packer, decode
@@ -116,7 +116,7 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
     job : bytes
         Made by `pack`.
     attempt : mapping
-        ``id`` and ``host`` of the attempt.
+        ``id`` and ``host`` of the attempt; ``standing`` names what was proven of this host, if anything was.
     pool : SlotPool, optional
         Whose process computes; default: this worker's own.
 
@@ -137,6 +137,11 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
         kept = layout.kept_outcome(results_dir, attempt_id)
         if kept is not None:
             return kept.to_json()
+        if header.get("proven") is not None and "standing" in attempt:
+            changed = standing.held(attempt["standing"]).changed(header["proven"])
+            if changed:
+                now = time.time()
+                return Report(attempt_id, Outcome.INFRA, host, started, now, error=changed, changed=True).to_json()
         ending = _run(header, payload, results_dir, attempt_id, pool or _pool)
         report = _report(ending, attempt_id, host, started)
         if header["kind"] == "experiment":

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timeeval.errors import TimeEvalError
+from timeeval.run import standing
 
 if TYPE_CHECKING:
     from provisioning.receipt import Receipt
+    from provisioning.resources.base import DatasetNeed
 
 SCHEMA = "timeeval.proof/1"
 
@@ -31,12 +33,15 @@ class Proof:
         SHA-256 of each dataset file, by its path on the nodes and by the one on the driver.
     nodes : Mapping[str, Mapping[str, Any]]
         Per node the digest of its receipt, when it was written and what it says of the machine.
+    standings : Mapping[str, str]
+        Per node what it checks before each attempt (`timeeval.run.standing`).
     """
 
     image_ids: Mapping[str, str]
     datasets: Mapping[str, str]
     data_digests: Mapping[Path, str]
     nodes: Mapping[str, Mapping[str, Any]]
+    standings: Mapping[str, str]
 
     @classmethod
     def of(
@@ -44,6 +49,8 @@ class Proof:
         receipts: Mapping[str, Receipt],
         images: Mapping[str, Callable[[Receipt, str], str | None]],
         sources: Mapping[str, Path],
+        datasets: Sequence[DatasetNeed] = (),
+        mend: Callable[[str], str] = lambda _node: "",
     ) -> Proof:
         """Put receipts together.
 
@@ -55,6 +62,10 @@ class Proof:
             Name of each needed image, with the function that finds it in a receipt.
         sources : mapping
             Folder on the driver, by its path on the nodes.
+        datasets : sequence of DatasetNeed
+            The files that attempts read, with the folders as nodes have them.
+        mend : callable
+            What to do when a node has changed, as a sentence.
 
         Raises
         ------
@@ -84,6 +95,23 @@ class Proof:
                 for path, digest in paths.items()
             },
             nodes={node: _of_node(proven) for node, proven in receipts.items()},
+            standings={
+                node: standing.document(
+                    host=node,
+                    mend=mend(node),
+                    machine_id=proven.machine_id,
+                    boot_id=proven.boot_id,
+                    environment=proven.environment,
+                    records=proven.records,
+                    files={
+                        f"{need.path}/{file}": proven.datasets[str(need.path)].files[file]
+                        for need in datasets
+                        for file in need.files
+                    },
+                    images=image_ids,
+                )
+                for node, proven in receipts.items()
+            },
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -92,7 +120,10 @@ class Proof:
             "schema": SCHEMA,
             "images": dict(self.image_ids),
             "datasets": dict(self.datasets),
-            "nodes": {name: dict(facts) for name, facts in self.nodes.items()},
+            "nodes": {
+                name: {**facts, "standing": standing.digest_of(self.standings[name])}
+                for name, facts in self.nodes.items()
+            },
         }
 
 

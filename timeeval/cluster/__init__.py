@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
-import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from provisioning import inventory, receipt
-from provisioning.errors import NotVerifiedError, ProvisionError, UnreachableError
-from provisioning.gate import folded, quick
-from provisioning.noderange import fold
-from provisioning.resources.base import Needs
+from provisioning import inventory
+from provisioning.errors import ProvisionError
+from timeeval.cluster.gating import gate, located
+from timeeval.cluster.translated import translated
 from timeeval.engines import naming
 from timeeval.engines.dask_engine import RUN_JOB, DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host
 from timeeval.engines.overwrites import wishes_of
 from timeeval.errors import EngineError, TimeEvalError
-from timeeval.proof import Proof
 from timeeval.run.session import Place
 
 if TYPE_CHECKING:
@@ -40,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def open_cluster(path: Path, environment: str | None = None) -> Cluster:
     """Read a cluster file and choose one of its environments; raises `TimeEvalError` with file, line and key."""
-    with _translated():
+    with translated():
         return inventory.load(path).using(environment)
 
 
@@ -62,7 +59,7 @@ def choose(
     TimeEvalError
         If a host is unknown, naming the script's and the cluster file's hosts.
     """
-    with _translated():
+    with translated():
         nodes = cluster.select(limit, exclude)
     wanted = [host for host in (remote.worker_hosts if remote else []) if naming.says_something(cluster, host)]
     if not wanted:
@@ -98,75 +95,6 @@ def host_of(cluster: Cluster, node: Node, *, slots: int | None = None) -> Host:
         python=str(cluster.environment.prefix / "bin" / "python"),
         state=str(cluster.state),
     )
-
-
-class _Translated:
-    """Turns the errors of `provisioning` into those of `timeeval`, with their exit codes as the cause."""
-
-    def __init__(self, kind: type[TimeEvalError]) -> None:
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, ProvisionError):
-            raise self._kind(error.message, host=error.host, remedy=error.remedy) from error
-
-
-def _translated(kind: type[TimeEvalError] = TimeEvalError) -> _Translated:
-    return _Translated(kind)
-
-
-def gate(
-    cluster: Cluster, nodes: Sequence[Node], needs: Mapping[str, Any], *, min_workers: int = 1
-) -> tuple[Proof, tuple[Node, ...]]:
-    """Demand that nodes are as they were proven to be, in one short look at each.
-
-    Parameters
-    ----------
-    cluster : Cluster
-    nodes : sequence of Node
-        Where a run shall go.
-    needs : mapping
-        The document ``timeeval.needs/1``.
-    min_workers : int
-        Nodes that cannot be reached are left out while so many remain.
-
-    Returns
-    -------
-    proof : Proof
-        What the run may rely on.
-    nodes : tuple of Node
-        Those that were reached.
-
-    Raises
-    ------
-    TimeEvalError
-        Naming node by node what is not proven, and the one command that mends it.
-    """
-    with _translated():
-        wanted = Needs.parse(json.dumps(needs))
-    outcomes = quick(cluster, nodes, wanted)
-    unreached = {name: o for name, o in outcomes.items() if isinstance(o, UnreachableError)}
-    bad = {name: o for name, o in outcomes.items() if isinstance(o, ProvisionError) and name not in unreached}
-    good = tuple(node for node in nodes if node.name not in unreached)
-    if bad or len(good) < min_workers:
-        causes = "".join(f"\n  {line}" for line in folded(bad or unreached))
-        with _translated():
-            hosts = shlex.quote(fold(bad or unreached))
-            command = f"timeeval-provision up --cluster {shlex.quote(str(cluster.file))} --limit {hosts}"
-            command += f" --environment {cluster.variant}" if cluster.variant else ""
-            kind = NotVerifiedError if bad else UnreachableError
-            raise kind(
-                f"{len(bad or unreached)} of {len(nodes)} hosts may not run this:{causes}\n",
-                remedy=f"Run `{command}`, or leave them out with --exclude",
-            )
-    for line in folded(unreached):
-        logger.warning("The run goes on without %s", line)
-    receipts = {name: o for name, o in outcomes.items() if isinstance(o, receipt.Receipt)}
-    sources = {str(folder.path): folder.source for folder in cluster.datasets}
-    return Proof.of(receipts, dict.fromkeys(wanted.images, receipt.image_id), sources), good
 
 
 def place(
@@ -208,6 +136,7 @@ def place(
         min_workers=min_workers,
         lease=lease,
         slots=tasks if tasks > 1 else None,
+        standings=proof.standings,
     )
     return Place(
         engine,
@@ -215,6 +144,7 @@ def place(
         image_ids=proof.image_ids,
         data_digests=proof.data_digests,
         proof=proof.to_json(),
+        locate=partial(located, cluster),
     )
 
 
@@ -225,11 +155,11 @@ class _Process:
         self._process = process
 
     async def receive(self) -> dict[str, Any] | None:
-        with _translated(EngineError):
+        with translated(EngineError):
             return await self._process.receive()
 
     async def send(self, message: dict[str, Any]) -> None:
-        with _translated(EngineError):
+        with translated(EngineError):
             await self._process.send(message)
 
     async def close(self) -> None:
@@ -250,7 +180,7 @@ class NodeLauncher:
         """See `timeeval.engines.launching.Launcher`."""
         from provisioning.process import start
 
-        with _translated(EngineError):
+        with translated(EngineError):
             return _Process(await start(self._cluster, self._nodes[host.name], program, args))
 
 
@@ -265,6 +195,7 @@ def make_engine(
     lease: float | None = None,
     slots: int | None = None,
     task: str = RUN_JOB,
+    standings: Mapping[str, str] | None = None,
 ) -> DaskEngine:
     """Return the Dask engine for nodes of a cluster; nothing is started yet.
 
@@ -288,6 +219,8 @@ def make_engine(
         Experiments at a time per host, instead of the cluster file's.
     task : str
         ``module:function`` that workers run.
+    standings : mapping, optional
+        What each node checks before an attempt, by its name.
 
     Raises
     ------
@@ -309,7 +242,8 @@ def make_engine(
         settings = replace(wishes.settings, log_file=str(results / LOGS / Path(remote.dask_logging_filename).name))
         slots = slots or wishes.slots
         nodes = [_reached(node, wishes.connection) for node in nodes]
-    hosts = [host_of(cluster, node, slots=slots) for node in nodes]
+    proven = standings or {}
+    hosts = [replace(host_of(cluster, node, slots=slots), standing=proven.get(node.name, "")) for node in nodes]
     scheduler = scheduler_of(cluster, remote)
     everyone = list(nodes)
     if all(node.name != scheduler.name for node in cluster.nodes):  # a host that only schedules
@@ -363,7 +297,7 @@ def gather(cluster: Cluster, nodes: Sequence[Node], there: Path, here: Path) -> 
     """
     from provisioning.transfer.star import Star
 
-    with _translated(EngineError):
+    with translated(EngineError):
         outcomes = Star().gather(cluster, nodes, PurePosixPath(there), here, skip=[LOGS])
         # Dask writes its logs until the very end: what can be had of them is, and never holds up a result.
         for outcome in Star().gather(cluster, nodes, PurePosixPath(there) / LOGS, here).values():

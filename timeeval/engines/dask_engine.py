@@ -338,6 +338,8 @@ class DaskEngine:
         while (start := member.next_start()) is not None:
             slot, attempt, job = start
             details = {**asdict(attempt), "run_id": self._run_id, "slot": slot.name, **self._details}
+            if member.standing:
+                details["standing"] = member.standing
             message = {
                 "attempt": attempt.id,
                 "task": self._task,

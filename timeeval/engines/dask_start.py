@@ -70,6 +70,7 @@ async def start_dask(
             "role": "workers",
             "scheduler": address,
             "slots": guard.host.slot_names(),
+            "standing": guard.host.standing,
             "config": dask_config(authority.issue("worker"), environment),
             "options": worker_options(settings, guard.address),
             "logging": settings.logging_config(guard.name),

@@ -32,6 +32,8 @@ class Host:
         Interpreter of the environment in which experiments run there.
     state : str
         Folder there for what lives as long as a run.
+    standing : str
+        What was proven of it, for its workers to check before each attempt; empty where nothing was.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Host:
     addresses: tuple[str, ...]
     python: str
     state: str
+    standing: str = ""
 
     def slot_names(self) -> list[str]:
         """Return the names of its slots, each of which is a Dask worker."""

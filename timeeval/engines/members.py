@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from timeeval.run.standing import digest_of
+
 if TYPE_CHECKING:
     from timeeval.engines.hosts import GuardedHost
     from timeeval.run.model import Attempt
@@ -42,12 +44,15 @@ class Member:
 
     guarded: GuardedHost
     slots: dict[str, Slot]
+    standing: str = ""
     waiting: deque[tuple[Attempt, bytes]] = field(default_factory=deque)
 
     @classmethod
     def of(cls, guarded: GuardedHost) -> Self:
         """Return a member whose slots have no workers yet."""
-        return cls(guarded, {name: Slot(name) for name in guarded.host.slot_names()})
+        standing = guarded.host.standing
+        slots = {name: Slot(name) for name in guarded.host.slot_names()}
+        return cls(guarded, slots, digest_of(standing) if standing else "")
 
     @property
     def name(self) -> str:

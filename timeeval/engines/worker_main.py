@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from timeeval.engines.sweeping import SLOT_MARK
+from timeeval.run.standing import VARIABLE
 
 COMPARED = ("distributed", "cloudpickle", "numpy", "pandas")
 POLL_SECONDS = 0.25
@@ -120,7 +121,7 @@ async def run_workers(spec: Mapping[str, Any], voice: Voice) -> None:
     from distributed import Nanny
 
     options = {**spec["options"], "local_directory": spec["folder"]}
-    environment = options.pop("env", {})
+    environment = {**options.pop("env", {}), **_standing(spec)}
     nannies = {
         slot: Nanny(spec["scheduler"], name=slot, env={**environment, SLOT_MARK: slot}, **options)
         for slot in spec["slots"]
@@ -151,6 +152,15 @@ async def run_workers(spec: Mapping[str, Any], voice: Voice) -> None:
             await asyncio.wait_for(
                 asyncio.gather(*(nanny.close(timeout=1) for nanny in nannies.values())), CLOSE_SECONDS
             )
+
+
+def _standing(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Put down what was proven of this host; returns the variable by which workers find it."""
+    if not spec["standing"]:
+        return {}
+    file = Path(spec["folder"]) / "standing.json"
+    file.write_text(spec["standing"], encoding="utf-8")
+    return {VARIABLE: str(file)}
 
 
 def configure(spec: Mapping[str, Any]) -> None:

@@ -101,7 +101,8 @@ class Evaluation:
         packer = Packer(
             place.engine.results_dir(timeeval.results_path),
             place.image_ids,
-            locate=None if place.remote else readable,
+            locate=place.locate or (None if place.remote else readable),
+            data_digests=None if place.proof is None else place.data_digests,
         )
         before, after = self._host_jobs(packer) if place.remote else (None, None)
         info = RunInfo(

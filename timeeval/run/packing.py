@@ -59,6 +59,8 @@ class Packer:
         Proven image identity by ``name:tag``; None where no gate stands before the run.
     locate : callable, optional
         Where a dataset file lies on the machine that computes; default: at its path.
+    data_digests : mapping of Path to str, optional
+        Proven SHA-256 of dataset files, which each job carries along; None where nothing was proven.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Packer:
         results_dir: Path,
         image_ids: Mapping[str, str] | None = None,
         locate: Callable[[Path], Path] | None = None,
+        data_digests: Mapping[Path, str] | None = None,
     ) -> None:
+        self._data_digests = data_digests
         self._results_dir = results_dir
         self._image_ids = image_ids
         self._locate = locate or (lambda path: path)
@@ -129,8 +133,21 @@ class Packer:
             "name": experiment.name,
             "args": args,
             "containers": bool(images),
+            "proven": self._proven(experiment),
         }
         return encode(header, payload)
+
+    def _proven(self, experiment: Experiment) -> dict[str, Any] | None:
+        """Return the digests of what an experiment reads and starts, as the host checks them before it begins."""
+        digests = self._data_digests
+        if digests is None:
+            return None
+        paths = (experiment.resolved_test_dataset_path, experiment.resolved_train_dataset_path)
+        ids = self._image_ids or {}
+        return {
+            "files": {str(self._locate(path)): digests.get(path, "") for path in paths if path is not None},
+            "images": {name: ids.get(name, "") for name in experiment.algorithm.main.get_images()},
+        }
 
     def pack_calls(self, functions: Sequence[Callable[[], None]], name: str) -> bytes:
         """Make a job that calls functions without arguments, one after the other."""

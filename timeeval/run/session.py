@@ -79,6 +79,8 @@ class Place:
         What the gate saw, for ``run.json``.
     policy : Policy
         Bounds for retries.
+    locate : callable, optional
+        Where a dataset file of the script lies on the machines that compute.
     """
 
     engine: Engine
@@ -87,6 +89,7 @@ class Place:
     data_digests: Mapping[Path, str] = field(default_factory=dict)
     proof: Mapping[str, Any] | None = None
     policy: Policy = field(default_factory=Policy)
+    locate: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host, LocalLauncher
+from timeeval.run import standing
 from timeeval.run.model import Attempt, HostUp, Interrupted, Reported
 
 HERE = str(Path(__file__).parent)
@@ -21,7 +23,10 @@ class Run:
         self.events = []
         self.changed = asyncio.Event()
         options = {"lease": 20, "start_seconds": 30, "environment": {"PYTHONPATH": HERE}, **settings}
-        self.hosts = [Host(f"host{n}", slots, ("127.0.0.1",), sys.executable, str(state)) for n in range(1, hosts + 1)]
+        proven = json.dumps({"schema": standing.SCHEMA})
+        self.hosts = [
+            Host(f"host{n}", slots, ("127.0.0.1",), sys.executable, str(state), proven) for n in range(1, hosts + 1)
+        ]
         self.engine = DaskEngine(
             self.hosts, LocalLauncher(), run_id, settings=DaskSettings(**options), task="engine_tasks:run"
         )

@@ -7,6 +7,7 @@ import sys
 import time
 
 from timeeval.engines import worker_main
+from timeeval.run import standing
 
 
 class Trap:
@@ -38,6 +39,8 @@ def run(job: bytes, attempt: dict) -> str:
     elif word == "lie":
         worker_main.execute.__code__ = _lie.__code__
         worker_main.__dict__.update(Trap=Trap, target=argument)
+    elif word == "standing":  # raises where what was proven of the host did not come
+        standing.held(attempt["standing"])
     elif word == "garbage":
         return "no report"
     return json.dumps(

@@ -61,6 +61,15 @@ def test_attempts_come_back_as_reports(live):
     assert [outcome.report.attempt for outcome in outcomes] == [f"a{number}" for number in range(6)]
 
 
+def test_what_was_proven_of_a_host_is_there_once_for_all_its_attempts(live):
+    async def scenario(run):
+        for name in ("s1", "s2"):
+            await run.submit(name, "standing")
+        return [await run.outcome(name) for name in ("s1", "s2")]
+
+    assert [type(outcome) for outcome in live.do(scenario)] == [Reported, Reported]
+
+
 def test_what_is_no_report_is_an_interruption_and_never_loaded(live, tmp_path):
     trap = tmp_path / "trap"
 

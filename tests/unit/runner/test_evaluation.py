@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from timeeval import ResourceConstraints, TrainingType
 from timeeval.durations import Duration
 from timeeval.errors import DockerMemoryError, DockerTimeoutError, InfrastructureError
 from timeeval.evaluation import SlotPool, pack, run_job
-from timeeval.run import layout, slot
+from timeeval.run import layout, slot, standing
 from timeeval.run.model import Outcome, Report
 from timeeval.run.packing import Packer, PackingError, decode
 
@@ -87,6 +88,27 @@ def test_outcome_is_kept_before_it_is_told_and_not_computed_twice(pool, experime
     assert json.loads(layout.outcome_file(results, "r1-77").read_text()) == json.loads(first)
     assert run_job(job, {"id": "r1-77", "host": "here"}, pool) == first
     assert counter.read_text() == "x"
+
+
+def test_nothing_is_computed_on_a_host_that_changed(pool, experiment_of, results):
+    experiment = experiment_of(deviation)
+    path = experiment.resolved_test_dataset_path
+    status, digest = path.stat(), hashlib.sha256(path.read_bytes()).hexdigest()
+    facts = {"machine_id": Path("/etc/machine-id").read_text().strip(), "boot_id": standing.boot(), "environment": "e"}
+    rows = {str(path): [digest, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]}
+    text = standing.document(host="here", mend="mend it", records={}, files=rows, images={}, **facts)
+    job = Packer(results, data_digests={path: digest}).pack(experiment)
+    attempt = {"host": "here", "standing": standing.hold(text)}
+    assert Report.from_json(run_job(job, {"id": "r1-1", **attempt}, pool)).outcome is Outcome.OK
+    path.write_text(path.read_text() + "\n")
+    report = Report.from_json(run_job(job, {"id": "r1-2", **attempt}, pool))
+    assert (report.outcome, report.changed) == (Outcome.INFRA, True)
+    assert report.error == f"changed since verified: the dataset file {path} on here; mend it"
+    assert not layout.work_dir(results, "r1-2").exists()
+    assert not layout.outcome_file(results, "r1-2").exists()
+    lost = Report.from_json(run_job(job, {"id": "r1-3", "host": "here", "standing": "0" * 64}, pool))
+    assert (lost.outcome, lost.changed) == (Outcome.INFRA, False)
+    assert "did not come to its worker" in lost.error
 
 
 def test_functions_travel_by_value_with_globals_and_helpers(run):
