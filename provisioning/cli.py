@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -103,6 +103,12 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
     sys.exit(code)
 
 
+def _say(code: int, lines: Iterable[str]) -> NoReturn:
+    for line in lines:
+        click.echo(line)
+    sys.exit(code)
+
+
 def _verb(name: str, text: str, *more: Callable[..., Any]) -> None:
     def command(**values: Any) -> None:  # noqa: ANN401 - click hands over what the options say
         _carry_out(name, values)
@@ -129,10 +135,37 @@ def status(**values: Any) -> None:  # noqa: ANN401 - click hands over what the o
     """Show the receipts: what was proven of each node, and when. Asks no node."""
     from provisioning.status import receipts
 
-    code, answer = receipts(_options(values), as_json=values["as_json"])
-    for line in answer:
-        click.echo(line)
-    sys.exit(code)
+    _say(*receipts(_options(values), as_json=values["as_json"]))
+
+
+def _reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of those that only read."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    command = click.option("--json", "as_json", is_flag=True, help='One JSON object with its "schema".')(command)
+    return click.option("--cluster", type=path, help="Cluster file; by default the nearest cluster.toml.")(command)
+
+
+@group.command(context_settings=HELP)
+@click.argument("host")
+@_reading
+def explain(host: str, cluster: Path | None, *, as_json: bool) -> None:
+    """Tell all that is known of HOST: its proof and how it came about, its facts, who works on it now."""
+    from provisioning.commands import Options
+    from provisioning.explain import explain as tell
+
+    _say(*tell(Options(cluster), host, as_json=as_json))
+
+
+@group.command(context_settings=HELP)
+@click.argument("hosts", nargs=-1, required=True)
+@click.option("--since", metavar="TIME|N", help="Compare one host with itself: at that time, or N proofs ago.")
+@_reading
+def diff(hosts: tuple[str, ...], since: str | None, cluster: Path | None, *, as_json: bool) -> None:
+    """Compare two HOSTS as they were last verified, or one with itself earlier; 16 when results may differ."""
+    from provisioning.commands import Options
+    from provisioning.explain import diff as compare
+
+    _say(*compare(Options(cluster), hosts, since, as_json=as_json))
 
 
 @group.command(context_settings=HELP)
@@ -147,10 +180,7 @@ def trust(hosts: tuple[str, ...], *, yes: bool, **values: Any) -> None:  # noqa:
         return yes or (not values["dry_run"] and sys.stdin.isatty() and click.confirm(question, err=True))
 
     options = _options({**values, "limit": (*hosts, *values["limit"])})
-    code, answer = trusted(options, ask, as_json=values["as_json"])
-    for line in answer:
-        click.echo(line)
-    sys.exit(code)
+    _say(*trusted(options, ask, as_json=values["as_json"]))
 
 
 @group.command(context_settings=HELP)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from provisioning.errors import NotVerifiedError, ProvisionError
+from provisioning.history import unproven
 from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.parallel import for_each
@@ -42,7 +43,7 @@ def quick(cluster: Cluster, nodes: Sequence[Node], needs: Needs) -> dict[str, Re
 def _look(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
     receipt = load(cluster, node)
     if receipt is None:
-        raise NotVerifiedError("it was never verified", host=node.name)
+        raise NotVerifiedError(unproven(cluster, node), host=node.name)
     lines = covers(receipt, needs)
     if not lines:
         files: Mapping[str, Sequence[str]] = {str(need.path): need.files for need in needs.datasets}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from provisioning.errors import LockedError, NodeError
 
 if TYPE_CHECKING:
+    from provisioning.inventory import Cluster
     from provisioning.launch import Session
 
 HOLD = "provisioning.node.hold_locks"
@@ -29,6 +30,16 @@ def within(folder: PurePosixPath) -> PurePosixPath:
 def beside(folder: PurePosixPath) -> PurePosixPath:
     """Return the lock file of a folder that may be switched by rename."""
     return folder.parent / f".{folder.name}.timeeval-lock"
+
+
+def known(cluster: Cluster) -> dict[str, PurePosixPath]:
+    """Return every folder of a node that commands lock -> its lock file."""
+    from provisioning.resources.environment.resource import wheels_on_node
+    from provisioning.resources.images.resource import archives_on_node
+
+    stays = [*(folder.path for folder in cluster.datasets), wheels_on_node(cluster), archives_on_node(cluster)]
+    switched = [] if cluster.environment is None else [cluster.environment.prefix]
+    return {str(folder): within(folder) for folder in stays} | {str(folder): beside(folder) for folder in switched}
 
 
 def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath]) -> None:

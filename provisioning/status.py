@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from provisioning import trust
 from provisioning.commands import NOT_VERIFIED, Options, needs_of, open_cluster
+from provisioning.history import unproven
 from provisioning.noderange import fold
 from provisioning.receipt import Receipt, covers, load, placed
 
@@ -39,7 +40,7 @@ def receipts(options: Options, *, as_json: bool) -> tuple[int, list[str]]:
     told: dict[str, list[str]] = {}
     for node in nodes:
         receipt = load(cluster, node)
-        missing = ["it was never verified"] if receipt is None else [] if needs is None else covers(receipt, needs)
+        missing = [unproven(cluster, node)] if receipt is None else [] if needs is None else covers(receipt, needs)
         if missing:
             code = NOT_VERIFIED
         if as_json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import shlex
 import subprocess
 import sys
@@ -16,20 +17,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from provisioning import mending
+from provisioning import facts, history, mending
 from provisioning.errors import NotVerifiedError, ProvisionError
 from provisioning.gate import LOOK
 from provisioning.parallel import for_each
-from provisioning.receipt import Proven, Receipt, place_on_node, question, save
+from provisioning.receipt import Proven, Receipt, question
 from provisioning.resources.base import Finding
 from provisioning.resources.datasets import Datasets, Folder
 
 if TYPE_CHECKING:
-    from provisioning.inventory import Cluster
+    from provisioning.inventory import Cluster, Node
     from provisioning.launch import Session
     from provisioning.plan import Job
     from provisioning.report import NodeReport, Report
     from provisioning.resources.base import OnEvent
+
+log = logging.getLogger(__name__)
 
 NAME = "verify"
 SELFCHECK = "timeeval.engines.selfcheck"
@@ -45,6 +48,7 @@ class _Subject:
     images: tuple[str, ...]
     modules: tuple[str, ...]
     workers: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, facts.Answers]
 
 
 def prove(job: Job, sessions: Mapping[str, Session], report: Report) -> Report:
@@ -72,10 +76,29 @@ def prove(job: Job, sessions: Mapping[str, Session], report: Report) -> Report:
         tuple(image.name for image in job.cluster.images) if needs is None else needs.images,
         () if needs is None else needs.modules,
         workers,
+        {node.node: node.facts for node in report.nodes},
     )
     nodes = [node for node in job.nodes if node.name in sound]
     outcomes = for_each(nodes, lambda node: _prove(subject, sessions[node.name]), parallel=job.cluster.limits.parallel)
-    return replace(report, nodes=tuple(_line(job, node, outcomes.get(node.node)) for node in report.nodes))
+    found = replace(report, nodes=tuple(_line(job, node, outcomes.get(node.node)) for node in report.nodes))
+    if not report.errors:
+        for line in found.nodes:
+            _withdraw(job, job.cluster.node(line.node), line, sessions.get(line.node))
+    return found
+
+
+def _withdraw(job: Job, node: Node, line: NodeReport, session: Session | None) -> None:
+    """Take back the receipt of a node on which something is wrong, also where no short look would notice it.
+
+    What the driver wants anew, and a node that cannot be reached now, say nothing against what was proven.
+    """
+    errors = [finding.message for finding in line.findings if finding.severity == "error"]
+    proven_wrong = not line.due or job.deep or errors
+    if isinstance(line.error, NotVerifiedError) and proven_wrong:
+        try:
+            history.withdraw(job.cluster, node, "; ".join(errors[:1]) or line.error.message, session)
+        except ProvisionError as error:
+            log.warning("%s: the receipt there could not be taken back: %s", node.name, error)
 
 
 def _sound(node: NodeReport) -> bool:
@@ -183,9 +206,7 @@ def _prove(subject: _Subject, session: Session) -> list[Finding]:
     if not findings:
         offset = clocks[0] if clocks else 0.0
         receipt = replace(_receipt(subject, session, seen, offset), modules=tuple(sorted(modules)))
-        document = receipt.to_json()
-        session.call("provisioning.node.keep", {"path": str(place_on_node(cluster, node)), "document": document})
-        save(cluster, receipt)
+        history.keep(cluster, session, receipt, facts.flat(subject.facts[node.name]))
     return findings
 
 

@@ -52,7 +52,7 @@ def _lock(folder: str, path: Path, holder: Dict[str, Any]) -> int:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise
         raise HeldError(
-            "%s is being changed by %s" % (folder, _holder(path)),
+            "%s is being changed by %s" % (folder, holder_of(path)),
             "wait until that command has ended, then run this one",
         ) from error
     with contextlib.suppress(OSError):
@@ -61,7 +61,8 @@ def _lock(folder: str, path: Path, holder: Dict[str, Any]) -> int:
     return descriptor
 
 
-def _holder(path: Path) -> str:
+def holder_of(path: Path) -> str:
+    """Return who wrote their name into a lock file."""
     try:
         holder = json.loads(path.read_text())
         return "%(user)s on %(host)s (process %(pid)s, since %(since)s: %(command)s)" % holder

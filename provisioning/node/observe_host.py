@@ -17,6 +17,21 @@ from provisioning.node.docker import docker
 from provisioning.node.room import room
 from provisioning.node.tools import RefusedError, run
 
+VECTOR_UNITS = (
+    "sse4_2",
+    "avx",
+    "f16c",
+    "fma",
+    "avx2",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "asimd",
+    "sve",
+)
+"""Processor features by which numerical libraries choose their code."""
+
 
 def observe(question: Dict[str, Any]) -> Dict[str, Any]:
     """Answer ``{"paths": [folders that are managed], "python": minor version or None}``.
@@ -33,6 +48,8 @@ def observe(question: Dict[str, Any]) -> Dict[str, Any]:
         "uid": user.pw_uid,
         "shell": user.pw_shell,
         "system": platform.system(),
+        "os": _system(),
+        "cpu": _processor(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "libc": libc(),
@@ -67,6 +84,31 @@ def libc() -> List[str]:
     except (ValueError, OSError):
         name, version = "", ""
     return [name, version] if name else ["musl" if any(Path("/lib").glob("ld-musl-*")) else "unknown", ""]
+
+
+def _system() -> Optional[str]:
+    """Return the name of the distribution."""
+    for line in (_first_line("/etc/os-release") or "").splitlines():
+        name, _, value = line.partition("=")
+        if name == "PRETTY_NAME":
+            return value.strip('"')
+    return None
+
+
+def _processor() -> Dict[str, Any]:
+    """Return what decides how fast numbers are computed, and by which instructions."""
+    fields = {}  # type: Dict[str, str]
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip().lower(), value.strip())
+    arm = " ".join(fields[name] for name in ("cpu implementer", "cpu part", "cpu revision") if name in fields)
+    there = set((fields.get("flags") or fields.get("features") or "").split())
+    return {
+        "model": fields.get("model name") or arm or platform.processor() or "unknown",
+        "units": [unit for unit in VECTOR_UNITS if unit in there],
+        "smt": _first_line("/sys/devices/system/cpu/smt/active") == "1",
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    }
 
 
 def _memory() -> Dict[str, int]:

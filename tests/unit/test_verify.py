@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from provisioning import verify
-from provisioning.errors import NotVerifiedError, UnreachableError
+from provisioning import history, receipt, verify
+from provisioning.errors import NotVerifiedError, UnreachableError, UsageError
 from provisioning.inventory import Cluster, Node
 from provisioning.plan import Job
 from provisioning.report import NodeReport, Report
@@ -77,3 +77,29 @@ def test_a_node_that_was_not_reached_keeps_its_own_error(cluster):
     gone = UnreachableError("no route", host="a")
     report = verify.prove(job, {}, Report((NodeReport("a", error=gone),)))
     assert report.nodes[0].error is gone
+
+
+@pytest.mark.parametrize(
+    ("line", "deep", "stands"),
+    [
+        (NodeReport("a", findings=(Finding("a", "access", "its clock is off", "set it"),)), False, False),
+        (NodeReport("a", due=(Change("a", "datasets", "copy 1 files"),)), False, True),
+        (NodeReport("a", due=(Change("a", "datasets", "copy 1 files"),)), True, False),
+        (NodeReport("a", error=UnreachableError("no route", host="a")), True, True),
+    ],
+)
+def test_a_receipt_falls_with_what_speaks_against_it_and_nothing_else(cluster, line, deep, stands):
+    file = receipt.folder(cluster) / "a.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    verify.prove(Job(cluster, NODES, (), Star(), dry_run=True, deep=deep), {}, Report((line,)))
+    assert file.exists() == stands
+    assert (history.unproven(cluster, NODES[0]) == "it was never verified") == stands
+
+
+def test_what_is_wrong_on_the_driver_takes_no_receipt(cluster):
+    file = receipt.folder(cluster) / "a.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    verify.prove(Job(cluster, NODES, (), Star()), {}, Report((NodeReport("a"),), errors=(UsageError("no index"),)))
+    assert file.exists()
