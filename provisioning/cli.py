@@ -84,7 +84,7 @@ def _options(values: dict[str, Any]) -> Options:
 
 def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
     from provisioning.commands import carry_out
-    from provisioning.report import document, documents, lines
+    from provisioning.report import document, documents, lines, matrix_document, odd
     from provisioning.view import View
 
     options = _options(values)
@@ -95,7 +95,12 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
         if values["as_json"]:
             click.echo(document(error))
         raise
-    for line in documents(report, verb) if values["as_json"] else lines(report, dry_run=options.dry_run):
+    everything = values.get("matrix", False)
+    if values["as_json"]:
+        said = [*documents(report, verb), *([matrix_document(report)] if everything else [])]
+    else:
+        said = [*odd(report, verb, everything=everything), *lines(report, dry_run=options.dry_run)]
+    for line in said:
         click.echo(line)
     for node in report.nodes:
         if values["verbose"] and node.error is not None and node.error.details:
@@ -121,11 +126,17 @@ def _verb(name: str, text: str, *more: Callable[..., Any]) -> None:
 _deep = click.option("--deep", is_flag=True, help="Read again every byte that is known by a digest; trust no times.")
 
 
-_verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.")
+_matrix = click.option("--matrix", is_flag=True, help="Tell every fact of all nodes, equal values folded.")
+_verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.", _matrix)
 _verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep)
 _verb("create-envs", "Create the same Python environment at the same prefix on every node.", _deep)
 _verb("push-images", "Build the algorithm images here and load them on every node that lacks them.")
-_verb("verify", "Prove that every node is as it must be, down the path that a run takes, and write receipts.", _deep)
+_verb(
+    "verify",
+    "Prove that every node is as it must be, down the path that a run takes, and write receipts.",
+    _matrix,
+    _deep,
+)
 _verb("up", "All of it: datasets, environments, images, then verify.", _deep)
 
 

@@ -13,6 +13,8 @@ Answers = Mapping[str, Mapping[str, Any]]
 """Resource name -> what was observed on one node."""
 
 GIB = 1 << 30
+PACKAGES = 3
+"""So many packages that differ are named each."""
 
 # A processor decides which kernels numerical libraries choose, and these the last digits.
 _EFFECTS: dict[str, Effect] = {
@@ -222,3 +224,23 @@ def steps(before: Mapping[str, str], after: Mapping[str, str], *, own: bool = Tr
     names: Sequence[str] = [fact for fact in dict.fromkeys((*before, *after)) if own or fact not in _OWN]
     found = [Step(n, effect(n), before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
     return sorted(found, key=lambda step: ("results", "times", "nothing").index(step.effect))
+
+
+def lines(rows: Sequence[Row], *, everything: bool = False) -> Iterator[str]:
+    """Tell which nodes are unlike the others.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        By `matrix`.
+    everything : bool
+        Whether to tell equal facts as well, and differences that change nothing.
+    """
+    told = [row for row in rows if everything or (not row.equal and row.effect != "nothing")]
+    packages = [row for row in told if row.fact.startswith("package ")]
+    few = everything or len(packages) <= PACKAGES
+    for row in told:
+        if few or row not in packages:
+            yield f"{'equal' if row.equal else 'odd':<5} {row}"
+    if not few:
+        yield f"odd   {len(packages)} packages differ (may change results); --matrix names them"

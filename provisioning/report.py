@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from provisioning.errors import NodeError, ProvisionError, UnreachableError
+from provisioning.facts import flat, matrix
+from provisioning.facts import lines as told
 from provisioning.noderange import fold
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ State = Literal["ok", "changed", "due", "failed", "unreachable"]
 STATES: tuple[State, ...] = ("ok", "changed", "due", "failed", "unreachable")
 SCHEMA = "timeeval.provision/1"
 ERROR_SCHEMA = "timeeval.error/1"
+MATRIX_SCHEMA = "timeeval.matrix/1"
+COMPARE = {"check", "verify"}
+"""Commands that compare the nodes with each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,22 @@ def documents(report: Report, command: str) -> Iterator[str]:
                 "error": None if node.error is None else _error(node.error),
             }
         )
+
+
+def odd(report: Report, command: str, *, everything: bool = False) -> Iterator[str]:
+    """Tell people in which facts nodes are unlike the others, for commands that compare them."""
+    if command in COMPARE:
+        yield from told(matrix(_facts(report)), everything=everything)
+
+
+def matrix_document(report: Report) -> str:
+    """Write the facts of all nodes, equal values folded, as one JSON object."""
+    rows = [row.to_json() for row in matrix(_facts(report))]
+    return json.dumps({"schema": MATRIX_SCHEMA, "node": None, "facts": rows})
+
+
+def _facts(report: Report) -> dict[str, dict[str, str]]:
+    return {node.node: flat(node.facts) for node in report.nodes}
 
 
 def document(error: ProvisionError) -> str:
