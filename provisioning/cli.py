@@ -65,8 +65,32 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _sending(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of those that send bytes."""
+    options = [
+        click.option(
+            "--fanout", type=click.Choice(["star", "relay"]), help="Who sends to whom; by default, what is less."
+        ),
+        click.option("--bwlimit", callback=_rate, metavar="RATE", help="Bytes per second that leave here: 5M, 800k."),
+        click.option("--max-uploads", type=click.IntRange(min=1), help="Hosts that this machine sends to at a time."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _rate(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    from provisioning.transfer.route import rate
+
+    try:
+        return None if value is None else rate(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _options(values: dict[str, Any]) -> Options:
     from provisioning.commands import Options
+    from provisioning.transfer.route import Sending
 
     level = {0: logging.WARNING, 1: logging.INFO}.get(values["verbose"], logging.DEBUG)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -79,6 +103,7 @@ def _options(values: dict[str, Any]) -> Options:
         dry_run=values["dry_run"],
         deep=values.get("deep", False),
         environment=values["environment"],
+        sending=Sending(values.get("fanout"), values.get("bwlimit"), values.get("max_uploads")),
     )
 
 
@@ -128,16 +153,16 @@ _deep = click.option("--deep", is_flag=True, help="Read again every byte that is
 
 _matrix = click.option("--matrix", is_flag=True, help="Tell every fact of all nodes, equal values folded.")
 _verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.", _matrix)
-_verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep)
-_verb("create-envs", "Create the same Python environment at the same prefix on every node.", _deep)
-_verb("push-images", "Build the algorithm images here and load them on every node that lacks them.")
+_verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep, _sending)
+_verb("create-envs", "Create the same Python environment at the same prefix on every node.", _deep, _sending)
+_verb("push-images", "Build the algorithm images here and load them on every node that lacks them.", _sending)
 _verb(
     "verify",
     "Prove that every node is as it must be, down the path that a run takes, and write receipts.",
     _matrix,
     _deep,
 )
-_verb("up", "All of it: datasets, environments, images, then verify.", _deep)
+_verb("up", "All of it: datasets, environments, images, then verify.", _deep, _sending)
 
 
 @group.command(context_settings=HELP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from provisioning.resources.base import Needs, Resource
 if TYPE_CHECKING:
     from provisioning.report import Report
     from provisioning.transfer.base import OnNodeEvent
+    from provisioning.transfer.route import Sending
 
 NOT_VERIFIED = 16
 NEEDS_SECONDS = 300
@@ -59,6 +60,8 @@ class Options:
         Trust no size and no time: read everything that is known by a digest.
     environment : str or None
         Which of the cluster's environments is meant; None stands for all where they are made, else for the first.
+    sending : Sending or None
+        How bytes travel, as far as a person has said so.
     """
 
     cluster: Path | None = None
@@ -68,6 +71,7 @@ class Options:
     dry_run: bool = False
     deep: bool = False
     environment: str | None = None
+    sending: Sending | None = None
 
 
 def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
@@ -186,16 +190,23 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
         When the command cannot begin.
     """
     from provisioning.plan import Job, run
-    from provisioning.transfer.star import Star
+    from provisioning.transfer.fanout import Fanout
     from provisioning.verify import prove
 
+    transfer = Fanout(options.sending)
     cluster, nodes = open_cluster(options)
     needs = None if options.experiment is None else needs_of(options.experiment, cluster)
     proves = verb in {"check", "verify"}
     every = options.environment is None and not proves
     chosen = resources(VERBS[verb], cluster, needs, every=every)
     dry_run = options.dry_run or proves
-    job = Job(cluster, nodes, chosen, Star(), needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
+    job = Job(cluster, nodes, chosen, transfer, needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
     proof = verb in {"verify", "up"} and not options.dry_run
     report = run(job, (lambda sessions, found: prove(job, sessions, found)) if proof else None)
+    if options.dry_run:
+        due = {node.node: sum(change.size for change in node.due) for node in report.nodes}
+        plan = [transfer.route(cluster, due)] if any(due.values()) else []
+    else:
+        plan = transfer.routes
+    report = replace(report, plan=tuple(dict.fromkeys(route.why for route in plan)))
     return report, report.exit_code(finding=NOT_VERIFIED if proves else 4)

@@ -93,6 +93,10 @@ class Conversation:
             self._write(frames.data(piece))
         self._write(frames.data(b""))
 
+    def send_piece(self, piece: bytes) -> None:
+        """Send the program some bytes, among messages; who wants no end of the data needs none."""
+        self._write(frames.data(piece))
+
     def receive(self) -> dict[str, Any] | None:
         """Wait for the program's next event.
 

@@ -76,11 +76,14 @@ class Report:
         What concerns no node alone: the driver, the cluster file, an experiment's needs.
     errors : tuple of ProvisionError
         Where `findings` come from.
+    plan : tuple of str
+        How bytes travelled, or would.
     """
 
     nodes: tuple[NodeReport, ...]
     findings: tuple[Finding, ...] = ()
     errors: tuple[ProvisionError, ...] = ()
+    plan: tuple[str, ...] = ()
 
     def exit_code(self, *, finding: int = NodeError.exit_code) -> int:
         """Return the bit field of the command's outcome.
@@ -114,6 +117,7 @@ def lines(report: Report, *, dry_run: bool = False) -> Iterator[str]:
 
     Equal lines of several nodes are written once, with the nodes' names folded.
     """
+    yield from (f"plan  {text}" for text in report.plan)
     verb = "would" if dry_run else "done"
     done = [
         (node.node, f"{change.resource}: {change.title}{_size(change.size)}")
@@ -163,6 +167,7 @@ def documents(report: Report, command: str) -> Iterator[str]:
                 "made": [_change(change) for change in node.made],
                 "due": [_change(change) for change in node.due],
                 "findings": [_finding(finding) for finding in node.findings],
+                "plan": list(report.plan),
                 "error": None if node.error is None else _error(node.error),
             }
         )

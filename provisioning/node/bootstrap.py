@@ -76,6 +76,16 @@ class Channel:
             raise ValueError("the driver's message is not an object")
         return message
 
+    def either(self, timeout: float) -> "Dict[str, Any] | bytes | None":
+        """Wait for the driver's next message or piece of data, whichever comes; None and TimeoutError as `receive`."""
+        if not self.ready(timeout):
+            raise TimeoutError("the driver said nothing for {:g} s".format(timeout))
+        kind, body = self._frame()
+        if kind is None or kind == DATA:
+            return None if kind is None else body
+        message: Dict[str, Any] = json.loads(body)
+        return message
+
     def data(self) -> Iterator[bytes]:
         """Yield the bytes that the driver sends, up to the end of the data."""
         while True:

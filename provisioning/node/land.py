@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
 
 PARTIAL = ".rsync-partial"
+MODE = 0o644
+"""Of every file, so that a container under another user can read it."""
 
 
 class LandingError(Exception):
@@ -49,13 +52,8 @@ def prepare(target: str, files: List[Tuple[str, int, str]], channel: Channel) ->
         channel.event({"title": "compare " + target, "done": min(done[0], total), "total": total})
 
     placed, _ = tree.rows(target, wanted, known, progress)
-    foreign = sorted(path for path, row in placed.items() if row[4] != wanted[path] and path not in known)
-    if marker is None and foreign:
-        raise LandingError(
-            "%s holds %d files that differ from the source and were not put there by us, e.g. %s"
-            % (target, len(foreign), foreign[0]),
-            "compare them with the source, then move them away or name another path in the cluster file",
-        )
+    if marker is None:
+        refuse_foreign(target, sorted(path for path, row in placed.items() if row[4] != wanted[path]))
     staged = {}  # type: Dict[str, tree.Row]
     stage = landing.stage(target)
     if stage.is_dir():
@@ -66,6 +64,16 @@ def prepare(target: str, files: List[Tuple[str, int, str]], channel: Channel) ->
     _check_room(target, send)
     stage.mkdir(parents=True, exist_ok=True)
     return {"stage": str(stage), "send": [path for path, _ in send], "bytes": sum(size for _, size in send)}
+
+
+def refuse_foreign(target: str, foreign: List[str]) -> None:
+    """Raise when somebody else's files are where ours belong."""
+    if foreign:
+        raise LandingError(
+            "%s holds %d files that differ from the source and were not put there by us, e.g. %s"
+            % (target, len(foreign), foreign[0]),
+            "compare them with the source, then move them away or name another path in the cluster file",
+        )
 
 
 def _has(rows: Dict[str, tree.Row], path: str, digest: str) -> bool:
@@ -109,13 +117,14 @@ def commit(target: str, files: List[Tuple[str, int, str]], last: List[str], chan
     longer than the renames take, nor an index that names a file which has not arrived.
     """
     marker = landing.read_marker(target) or {"files": {}}
-    known = marker["files"]
     stage = landing.stage(target)
     wanted = {path: digest for path, _, digest in files}
-    placed, _ = tree.rows(target, wanted, known)
-    moving, bad = [], {}
+    found, _ = tree.rows(target, wanted, marker["files"])
+    present = {path: row for path, row in found.items() if row[4] == wanted[path]}
+    moving: Dict[str, tree.Row] = {}
+    bad = {}
     for path, digest in wanted.items():
-        if _has(placed, path, digest):
+        if path in present:
             continue
         try:
             row = tree.row_of(str(stage), path)
@@ -126,25 +135,41 @@ def commit(target: str, files: List[Tuple[str, int, str]], last: List[str], chan
             (stage / path).unlink()
             bad[path] = "arrived with other bytes"
             continue
-        moving.append(path)
+        moving[path] = row
         channel.event({"title": "verify", "done": len(moving), "total": len(wanted)})
     if bad:
         return {"bad": bad}
-    _sync(target)
-    for path in [*sorted(set(moving) - set(last)), *[path for path in last if path in set(moving)]]:
-        _place(stage, target, path)
-    _sweep(stage, set())
-    found, failed = tree.rows(target, wanted, placed)
-    if failed or any(found[path][4] != digest for path, digest in wanted.items()):
-        names = sorted(failed) or sorted(path for path, digest in wanted.items() if found[path][4] != digest)
-        raise LandingError("%s was changed by someone else while it was placed" % names[0], "run the command again")
-    marker["files"] = dict(known, **found)
-    landing.write_marker(target, marker)
-    _sync(target)
+    place(target, moving, present, last)
     return {"bad": {}, "placed": len(moving)}
 
 
-def _place(stage: Path, target: str, path: str) -> None:
+def place(target: str, moving: Dict[str, tree.Row], present: Dict[str, tree.Row], last: List[str]) -> None:
+    """Give proven files of the stage their names, those of `last` after all others, and write the marker.
+
+    Parameters
+    ----------
+    target : str
+    moving : dict
+        Path -> row of what is in the stage.
+    present : dict
+        Path -> row of what has its name already, and is to be known as ours.
+    last : list of str
+    """
+    marker = landing.read_marker(target) or {"files": {}}
+    stage = landing.stage(target)
+    stage.mkdir(parents=True, exist_ok=True)
+    _sync(target)
+    placed = {path: _place(stage, target, path, moving[path]) for path in sorted(set(moving) - set(last))}
+    for path in last:
+        if path in moving:
+            placed[path] = _place(stage, target, path, moving[path])
+    _sweep(stage, set())
+    marker["files"] = dict(marker["files"], **present, **placed)
+    landing.write_marker(target, marker)
+
+
+def _place(stage: Path, target: str, path: str, row: tree.Row) -> tree.Row:
+    """Rename one file; return its row, whose time of change the rename has set."""
     parts = path.split("/")
     try:
         folder = tree.open_folder(target, parts[:-1], create=True)
@@ -155,10 +180,21 @@ def _place(stage: Path, target: str, path: str) -> None:
         ) from error
     try:
         staged = stage / path
-        staged.chmod(0o644)
+        status = staged.lstat()
+        # what was proven is this file, and nobody has written to it since
+        if not stat.S_ISREG(status.st_mode) or [status.st_size, status.st_mtime_ns, status.st_ino] != _kept(row):
+            raise LandingError("%s was changed by someone else while it was placed" % path, "run the command again")
+        if status.st_mode & 0o7777 != MODE:
+            staged.chmod(MODE)
         os.rename(staged, parts[-1], dst_dir_fd=folder)
+        status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, row[4]]
     finally:
         os.close(folder)
+
+
+def _kept(row: tree.Row) -> List[int]:
+    return [row[0], row[1], row[3]]
 
 
 def _sync(folder: str) -> None:

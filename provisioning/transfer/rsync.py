@@ -33,9 +33,12 @@ class Copier:
     cluster : Cluster
     node : Node
         For the driver's own node files are copied without any remote shell.
+    bwlimit : int or None
+        Bytes per second at most.
     """
 
-    def __init__(self, cluster: Cluster, node: Node) -> None:
+    def __init__(self, cluster: Cluster, node: Node, bwlimit: int | None = None) -> None:
+        self._bwlimit = bwlimit
         self.cluster = cluster
         self.node = node
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,6 +96,8 @@ class Copier:
         argv += ["--perms", "--chmod=D755,F644"]
         if not self.node.is_driver:
             argv += ["--compress", "--compress-level=1"]
+            if self._bwlimit is not None:
+                argv.append(f"--bwlimit={max(1, self._bwlimit // 1024)}k")
         with handover(self.cluster, self.node) as way, tempfile.TemporaryFile() as complaints:
             env = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
             self._process = subprocess.Popen(

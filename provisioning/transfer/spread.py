@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NodeError, UsageError
@@ -11,8 +11,8 @@ from provisioning.scan import scan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provisioning.inventory import Node
     from provisioning.launch import Session
-    from provisioning.manifest import Manifest
     from provisioning.resources.base import OnEvent, Parcel
 
 LAND = "provisioning.node.land"
@@ -63,19 +63,34 @@ def deliver(session: Session, parcel: Parcel, copy: Copy, on_event: OnEvent) -> 
         bad = session.call(LAND, {**request, "action": "commit", "last": last}, on_event=on_event)["bad"]
         if not bad:
             return files, size
-    raise _explain(session, parcel, wanted, bad)
+    raise explain(session.node, parcel, bad)
 
 
-def _explain(session: Session, parcel: Parcel, wanted: Manifest, bad: dict[str, str]) -> NodeError | UsageError:
-    """Tell a source that changes from a way that changes bytes."""
+class ChangedError(UsageError):
+    """A file of the driver is no longer what it was when it was read first."""
+
+
+def explain(node: Node, parcel: Parcel, bad: Mapping[str, str]) -> NodeError | ChangedError:
+    """Tell a source that changes from a way that changes bytes.
+
+    Parameters
+    ----------
+    node : Node
+    parcel : Parcel
+    bad : mapping of str to str
+        Path -> what is wrong with what arrived.
+
+    Returns
+    -------
+    NodeError or ChangedError
+    """
     path, why = min(bad.items())
-    now = scan(parcel.source, [path]).by_path[path]
-    if now != wanted.by_path[path]:
-        return UsageError(
+    if scan(parcel.source, [path]).by_path[path] != parcel.manifest.by_path[path]:
+        return ChangedError(
             f"{parcel.source / path} was changed while it was copied", remedy="run the command again when it is at rest"
         )
     return NodeError(
         f"{len(bad)} files for {parcel.target} did not arrive, e.g. {path}: {why}",
-        host=session.node.name,
+        host=node.name,
         remedy="run the command again; if it repeats, look at memory, disk and network of this node",
     )

@@ -24,7 +24,19 @@ TRIES = 2
 
 
 class Star:
-    """Parallel rsync, bounded by ``limits.uploads``; see `provisioning.transfer.base.Transfer`."""
+    """Parallel rsync; see `provisioning.transfer.base.Transfer`.
+
+    Parameters
+    ----------
+    uploads : int or None
+        Nodes that are sent to at a time; ``limits.uploads`` when None.
+    bwlimit : int or None
+        Bytes per second to each of them.
+    """
+
+    def __init__(self, *, uploads: int | None = None, bwlimit: int | None = None) -> None:
+        self._uploads = uploads
+        self._bwlimit = bwlimit
 
     def spread(
         self,
@@ -37,7 +49,7 @@ class Star:
         """Bring parcels to the nodes that lack parts of them."""
         receivers = {name for parcel in parcels for name in parcel.missing}
         nodes = [session.node for name, session in sessions.items() if name in receivers]
-        copiers = {node.name: Copier(cluster, node) for node in nodes}
+        copiers = {node.name: Copier(cluster, node, self._bwlimit) for node in nodes}
 
         def one(node: Node) -> Arrival:
             files = size = 0
@@ -53,7 +65,7 @@ class Star:
             arrived(Arrival(node.name, error=outcome) if isinstance(outcome, ProvisionError) else outcome)
 
         try:
-            for_each(nodes, one, parallel=cluster.limits.uploads, progress=note)
+            for_each(nodes, one, parallel=self._uploads or cluster.limits.uploads, progress=note)
         finally:
             for copier in copiers.values():
                 copier.stop()

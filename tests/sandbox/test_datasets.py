@@ -220,8 +220,10 @@ def test_an_interrupted_sync_leaves_nothing_running(scene: Scene) -> None:
         (scene.source / "NAB" / f"big{number:02}.bin").write_bytes(os.urandom(10 << 20))
     node = scene.sandbox.node("node1")
     process = scene.commands.start("timeeval-provision", "sync-datasets", "--cluster", scene.file)
-    running = ["pgrep", "-u", "bench", "-x", "rsync"]
-    wait_until(lambda: node.exec(running, check=False).returncode == 0)
+    running = ["pgrep", "-u", "bench", "-f", "timeeval-node/1"]
+    stage = f"{scene.target}/.timeeval-sync/stage/NAB"
+    wait_until(lambda: node.exec(["ls", stage], check=False).returncode == 0)
+    assert node.exec(running, check=False).returncode == 0
     assert scene.commands.interrupt(process) == 130
     for each in scene.sandbox.nodes:
         wait_until(lambda each=each: each.exec(running, check=False).returncode == 1)

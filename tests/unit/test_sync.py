@@ -21,7 +21,7 @@ from provisioning.plan import Job, run
 from provisioning.report import Report, lines
 from provisioning.resources.base import Needs
 from provisioning.resources.datasets import Datasets
-from provisioning.transfer.star import Star
+from provisioning.transfer.fanout import Fanout
 
 HEADER = "collection_name,dataset_name,train_path,test_path\n"
 INDEX = HEADER + "NAB,one,,NAB/one.test.csv\nNAB,two,NAB/two.train.csv,NAB/two.test.csv\n"
@@ -52,7 +52,7 @@ def cluster(tmp_path: Path) -> Cluster:
 def sync(cluster: Cluster, tmp_path: Path) -> Callable[..., Report]:
     def go(cluster: Cluster = cluster, needs: Needs | None = None, *, dry_run: bool = False) -> Report:
         resource = Datasets(tmp_path / "cache")
-        return run(Job(cluster, cluster.nodes, [resource], Star(), needs, dry_run=dry_run))
+        return run(Job(cluster, cluster.nodes, [resource], Fanout(), needs, dry_run=dry_run))
 
     return go
 

@@ -1,0 +1,230 @@
+"""Files of one folder as they come down a stream: proven while they are written, named when all of them are right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from provisioning.node import land, landing, tree
+from provisioning.node.room import room
+
+Wanted = Tuple[str, int, str]
+"""Path, size, sha256."""
+
+
+class Folder:
+    """A folder that files arrive in.
+
+    Parameters
+    ----------
+    target : str
+    last : list of str
+        Paths that get their names after all others.
+    """
+
+    def __init__(self, target: str, last: List[str]) -> None:
+        self.target = target
+        self.last = [tree.safe_path(path) for path in last]
+        self.stage = landing.stage(target)
+        self.marker = landing.read_marker(target)
+        self.present: Dict[str, tree.Row] = {}
+        self.staged: Dict[str, tree.Row] = {}
+        self.bad: Dict[str, str] = {}
+
+    def look(self, progress: Callable[[int], None]) -> None:
+        """Read what an interrupted transfer has left whole."""
+        whole, _ = self._walk()
+        self.staged, _ = tree.rows(str(self.stage), whole, {}, progress)
+
+    def _walk(self) -> Tuple[List[str], Dict[str, int]]:
+        """Return the files of the stage, and the bytes of those that came in part."""
+        partial: Dict[str, int] = {}
+        whole: List[str] = []
+        for base, _, names in os.walk(self.stage):
+            parts = list(Path(base).relative_to(self.stage).parts)
+            half = bool(parts) and parts[-1] == land.PARTIAL
+            for name in names:
+                path = "/".join([*(parts[:-1] if half else parts), name])
+                if half:
+                    partial[path] = Path(base, name).lstat().st_size
+                else:
+                    whole.append(path)
+        return whole, partial
+
+    def state(self) -> Dict[str, Any]:
+        """Say what has come without having got its name, and what room there is."""
+        there = Path(self.target)
+        foreign = self.marker is None and there.is_dir() and any(each.name not in _OURS for each in there.iterdir())
+        return {
+            "staged": [[path, row[0], row[4]] for path, row in self.staged.items()],
+            "partial": self._walk()[1],
+            "foreign": foreign,
+            "room": room(self.target),
+        }
+
+    def compare(self, files: List[Wanted], progress: Callable[[int], None]) -> List[str]:
+        """Return which files are right already in a folder that is not ours yet; refuse one that holds other bytes."""
+        found, _ = tree.rows(self.target, [path for path, _, _ in files], {}, progress)
+        wanted = {path: digest for path, _, digest in files}
+        land.refuse_foreign(self.target, sorted(path for path, row in found.items() if row[4] != wanted[path]))
+        self.present.update(found)
+        return sorted(found)
+
+    def lacks(self, path: str, digest: str) -> bool:
+        """Say whether a file has to come; what is there is written down."""
+        known = {} if self.marker is None else self.marker["files"]
+        if path not in self.present:
+            found, _ = tree.rows(self.target, [path], known)
+            if path in found and found[path][4] != digest and self.marker is None:
+                land.refuse_foreign(self.target, [path])
+            self.present.update(found)
+        if path in self.present and self.present[path][4] == digest:
+            return False
+        self.present.pop(path, None)
+        staged = self.staged.get(path)
+        if staged is not None and staged[4] == digest:
+            return False
+        self.staged.pop(path, None)
+        return True
+
+    def begin(self, path: str, size: int, digest: str, offset: int) -> "Incoming":
+        """Open a file that comes, from its byte `offset` on."""
+        return Incoming(self, path, size, digest, offset)
+
+    def settle(self) -> int:
+        """Give all files their names; return how many they were."""
+        land.place(self.target, self.staged, self.present, self.last)
+        count = len(self.staged)
+        self.marker = landing.read_marker(self.target)
+        self.present.update(self.staged)
+        self.staged = {}
+        return count
+
+
+_OURS = {landing.CONTROL, ".timeeval-lock"}
+
+
+class Incoming:
+    """One file on its way. What came of it before an interruption is read again, for only the whole is proven."""
+
+    def __init__(self, folder: Folder, path: str, size: int, digest: str, offset: int) -> None:
+        *above, self._name = path.split("/")
+        self._folder, self._path, self._size, self._wanted = folder, path, size, digest
+        self._digest = hashlib.sha256()
+        folder.stage.mkdir(parents=True, exist_ok=True)
+        self._above = tree.open_folder(str(folder.stage), above, create=True)
+        try:
+            self._half = tree.open_folder(str(folder.stage), [*above, land.PARTIAL], create=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            self._file = os.open(self._name, flags, 0o644, dir_fd=self._half)
+        except BaseException:
+            os.close(self._above)
+            raise
+        os.fchmod(self._file, 0o644)
+        self.at = self._read_before(offset)
+        os.ftruncate(self._file, self.at)
+
+    def _read_before(self, offset: int) -> int:
+        at = 0
+        while at < offset:
+            piece = os.read(self._file, min(tree.CHUNK, offset - at))
+            if not piece:
+                raise ValueError("%s has only %d bytes here, not %d" % (self._path, at, offset))
+            self._digest.update(piece)
+            at += len(piece)
+        return at
+
+    def write(self, piece: memoryview) -> None:
+        """Take the next bytes."""
+        self._digest.update(piece)
+        self.at += len(piece)
+        while piece:
+            piece = piece[os.write(self._file, piece) :]
+
+    def done(self) -> bool:
+        """End a file of which everything has come; say whether it is what was announced."""
+        try:
+            if self._digest.hexdigest() != self._wanted:
+                os.unlink(self._name, dir_fd=self._half)
+                self._folder.bad[self._path] = "arrived with other bytes"
+                return False
+            os.rename(self._name, self._name, src_dir_fd=self._half, dst_dir_fd=self._above)
+            status = os.fstat(self._file)
+            row = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, self._wanted]
+            self._folder.staged[self._path] = row
+            self._folder.bad.pop(self._path, None)
+            return True
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file; what came of it stays for the next time."""
+        for descriptor in (self._file, self._half, self._above):
+            os.close(descriptor)
+
+
+class Sorter:
+    """Cuts the blocks of a stream into the files of its orders, and keeps those that are lacked here."""
+
+    def __init__(self, folders: Dict[int, Folder]) -> None:
+        self._folders = folders
+        self._coming: List[Tuple[int, str, int, str, int]] = []
+        self._next = 0
+        self._open: Optional[Incoming] = None
+        self._at = 0
+        self.files = self.size = 0
+
+    def order(self, rows: List[Any]) -> None:
+        """Take an order."""
+        for parcel, path, size, digest, offset in rows:
+            self._coming.append((int(parcel), tree.safe_path(path), int(size), str(digest), int(offset)))
+        self._skip()
+
+    def _skip(self) -> None:
+        """Go over files of which nothing travels."""
+        while self._open is None and self._next < len(self._coming):
+            parcel, path, size, digest, offset = self._coming[self._next]
+            folder = self._folders.get(parcel)
+            if folder is not None and folder.lacks(path, digest):
+                self._open = folder.begin(path, size, digest, offset)
+            if offset < size:
+                self._at = offset
+                return
+            self._end()
+
+    def _end(self) -> None:
+        if self._open is not None:
+            incoming, self._open = self._open, None
+            if incoming.done():
+                self.files += 1
+        self._next += 1
+
+    def take(self, block: bytes) -> None:
+        """Take the next bytes."""
+        rest = memoryview(block)
+        while rest:
+            if self._next >= len(self._coming):
+                raise ValueError("more bytes came than were announced")
+            size = self._coming[self._next][2]
+            piece = rest[: size - self._at]
+            if self._open is not None:
+                self._open.write(piece)
+                self.size += len(piece)
+            self._at += len(piece)
+            rest = rest[len(piece) :]
+            if self._at == size:
+                self._end()
+                self._skip()
+
+    def finish(self) -> None:
+        """Check that everything that was announced has come."""
+        if self._next < len(self._coming):
+            raise ValueError("%d files were announced and did not come" % (len(self._coming) - self._next))
+
+    def close(self) -> None:
+        """End in the midst of a stream."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None

@@ -1,0 +1,83 @@
+"""The engine that commands use: it decides how bytes travel, and hands them to who does it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from provisioning.transfer.base import MOST, Arrival, Gathered, OnNodeEvent
+from provisioning.transfer.feed import Throttle
+from provisioning.transfer.relay import Relay
+from provisioning.transfer.route import Route, Sending, choose
+from provisioning.transfer.star import Star
+
+if TYPE_CHECKING:
+    from provisioning.errors import ProvisionError
+    from provisioning.inventory import Cluster, Node
+    from provisioning.launch import Session
+    from provisioning.resources.base import Parcel
+
+
+class Fanout:
+    """See `provisioning.transfer.base.Transfer`.
+
+    Parameters
+    ----------
+    sending : Sending
+        What a person has said about it.
+
+    Attributes
+    ----------
+    routes : list of Route
+        What was decided for each transfer so far.
+    """
+
+    def __init__(self, sending: Sending | None = None) -> None:
+        self.sending = sending or Sending()
+        self.routes: list[Route] = []
+
+    def route(self, cluster: Cluster, missing: Mapping[str, int]) -> Route:
+        """Say how so many missing bytes per node would travel."""
+        local = {node.name for node in (*cluster.nodes, cluster.driver) if node.is_driver}
+        return choose(missing, local, self.sending, self.sending.uploads or cluster.limits.uploads)
+
+    def spread(
+        self,
+        cluster: Cluster,
+        parcels: Sequence[Parcel],
+        sessions: Mapping[str, Session],
+        arrived: Callable[[Arrival], None],
+        on_event: OnNodeEvent,
+    ) -> None:
+        """Bring parcels to the nodes that lack parts of them."""
+        missing: dict[str, int] = {}
+        for parcel in parcels:
+            for name, paths in parcel.missing.items():
+                missing[name] = missing.get(name, 0) + parcel.manifest.select(paths).size
+        route = self.route(cluster, missing)
+        self.routes.append(route)
+        uploads = self.sending.uploads or cluster.limits.uploads
+        if route.kind == "star" and shutil.which("rsync") is not None:
+            rate = self.sending.bwlimit
+            star = Star(uploads=uploads, bwlimit=None if rate is None else rate // min(uploads, len(missing)))
+            star.spread(cluster, parcels, sessions, arrived, on_event)
+            return
+        throttle = Throttle(self.sending.bwlimit)
+        relay = Relay(cluster, parcels, sessions, arrived, on_event, throttle=throttle, uploads=uploads)
+        relay.carry(route.chain)
+
+    def gather(
+        self,
+        cluster: Cluster,
+        nodes: Sequence[Node],
+        remote: PurePosixPath,
+        local: Path,
+        *,
+        most: int = MOST,
+        skip: Sequence[str] = (),
+        on_event: OnNodeEvent | None = None,
+    ) -> dict[str, Gathered | ProvisionError]:
+        """Fetch one folder of many nodes into one folder of the driver."""
+        return Star().gather(cluster, nodes, remote, local, most=most, skip=skip, on_event=on_event)
