@@ -48,6 +48,7 @@ else:
             "datasets",
             "durations",
             "heuristics",
+            "integration",
             "metrics",
             "params",
             "remote_configuration",

@@ -98,3 +98,11 @@ class JournalError(TimeEvalError):
 
 class EngineError(TimeEvalError):
     """An engine could not be started, or could not do what the run asked of it."""
+
+
+class MissingExtraError(TimeEvalError, ImportError):
+    """A package that this function needs is an optional extra and not installed."""
+
+
+class StudyError(TimeEvalError):
+    """The study of a parameter search cannot be opened, asked or told."""

@@ -15,10 +15,12 @@ import pandas as pd
 
 from timeeval.constants import RESULTS_CSV
 from timeeval.experiments import Experiments
+from timeeval.integration.loading import modules_for, searches_of
 from timeeval.remote_configuration import RemoteConfiguration
 from timeeval.resource_constraints import ResourceConstraints
 from timeeval.run import session as sessions
 from timeeval.run.needs import needs_of
+from timeeval.run.search import with_objectives
 from timeeval.run.views import Status, results_frame, write_csv
 from timeeval.times import Times
 
@@ -142,8 +144,14 @@ class TimeEval:
         self.disable_progress_bar = disable_progress_bar
         self.distributed = distributed
         self.n_jobs = n_jobs
-        self.modules: dict[str, Any] = {}
+        self.modules = modules_for(algorithms, module_configs, distributed=distributed)
         self.metrics = _default_metrics() if metrics is None else list(metrics)
+        searches = searches_of(algorithms)
+        if searches:
+            self.metrics = with_objectives(self.metrics, [search.config.metric for search in searches])
+            if repetitions > 1:
+                self.log.warning("A parameter search tries each setting once; repetitions=%d becomes 1.", repetitions)
+                repetitions = 1
         self.metric_names = _column_names(self.metrics)
         self.results = pd.DataFrame(columns=self._columns())
         if not distributed and limits.tasks_per_host > 1:
@@ -170,7 +178,6 @@ class TimeEval:
         _require(len(self.exps) > 0, "No valid experiments: no algorithm fits to any dataset.")
         self._given_remote_config = remote_config
         self.remote_config = (remote_config or RemoteConfiguration()).with_logging_path(self.results_path)
-        self._module_configs = module_configs
 
     # --- running --------------------------------------------------------------------------------------------------
 

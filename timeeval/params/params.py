@@ -1,12 +1,15 @@
 """One setting of an algorithm's parameters."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from timeeval.utils.hash_dict import hash_dict
+
+if TYPE_CHECKING:
+    from timeeval.metrics.metric import Metric
 
 
 class Params(Mapping[str, Any], ABC):
@@ -39,6 +42,47 @@ class Params(Mapping[str, Any], ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the values by parameter name."""
+
+
+class SearchedParams(Params):
+    """A setting whose values a search draws when its experiment starts.
+
+    The driver alone knows the search: it draws (`materialize`) before the experiment is sent away and tells the search
+    what became of it; the experiment gets the values as `FixedParams`.
+    """
+
+    @property
+    @abstractmethod
+    def objective(self) -> "Metric":
+        """The metric that the search improves."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Return what the values will be drawn from, JSON-able; known before they are."""
+
+    @abstractmethod
+    def attach(self, runs: Sequence[str]) -> None:
+        """Belong to a results folder.
+
+        Parameters
+        ----------
+        runs
+            Ids of the folder's runs, the current one last.
+        """
+
+    @abstractmethod
+    def tell(self, value: float | None, *, node: str | None = None, hyper_params: str | None = None) -> None:
+        """Tell the search how well the setting did; what it knows already changes nothing.
+
+        Parameters
+        ----------
+        value
+            Of the metric, None if there is none.
+        node
+            Host that computed it.
+        hyper_params
+            The values as JSON, for a search that has forgotten them.
+        """
 
 
 class FixedParams(dict[str, Any], Params):

@@ -25,6 +25,7 @@ from timeeval.run.rescoring import Rescorer, ScoringJob
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from timeeval.run.search import Searches
     from timeeval.run.session import Place
 
 _log = logging.getLogger("TimeEval")
@@ -47,6 +48,8 @@ class Plan:
         Outcomes of earlier runs that are due again.
     before, after : bytes, optional
         Jobs for every host of a remote engine.
+    searches : Searches, optional
+        Draw parameters during the run.
     """
 
     results_path: Path
@@ -57,6 +60,7 @@ class Plan:
     retry: frozenset[Outcome] = frozenset()
     before: bytes | None = None
     after: bytes | None = None
+    searches: Searches | None = None
 
 
 @dataclass(slots=True)
@@ -178,6 +182,7 @@ class _Conductor:
         due = _due(journal, plan, lacking)
         if self._progress is not None:
             self._progress.update(len(due), running=0)
+        await self._catch_up(journal)
         if not due and not (self._place.remote and _files_missing(plan.results_path, journal.rows(plan.info.id))):
             return ""
         self._loop = Loop(
@@ -194,6 +199,7 @@ class _Conductor:
             if journal.open_attempts() or lacking or not due:
                 if not await self._unless_stopped(self._gather_first(self._loop, journal)):
                     return "stopped while earlier results were collected"
+                await self._catch_up(journal)
                 lacking = journal.lacking()
                 due = _due(journal, plan, lacking)
             return await self._drive(self._loop, journal, due, lacking)
@@ -221,7 +227,7 @@ class _Conductor:
         if not due:
             return ""
         _say_what_runs_again(lacking, self._cells)
-        work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after)
+        work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after, plan.searches)
         self._driving = True
         try:
             reason = await loop.run(work, journal.attempts_made(), self._cells)
@@ -229,6 +235,10 @@ class _Conductor:
             self._driving = False
         collected = await self._unless_stopped(loop.gather())
         return reason if collected else reason or "stopped while results were collected"
+
+    async def _catch_up(self, journal: Journal) -> None:
+        if self._plan.searches is not None:
+            await asyncio.to_thread(self._plan.searches.catch_up, journal.runs(), journal.rows(self._plan.info.id))
 
     async def _unless_stopped(self, step: Any) -> bool:  # noqa: ANN401 - a coroutine
         """Await a step that a signal may cut short; tell whether it was done."""

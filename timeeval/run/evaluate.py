@@ -17,6 +17,7 @@ from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.needs import needs_of
 from timeeval.run.packing import Packer
 from timeeval.run.records import Limits, ResultRow, RunInfo
+from timeeval.run.search import Searches, drawn
 from timeeval.run.views import details_of
 
 if TYPE_CHECKING:
@@ -123,11 +124,12 @@ class Evaluation:
             timeeval.results_path,
             info,
             grid,
-            lambda key, slots: packer.pack(experiments[key], slots),
+            lambda key, slots: packer.pack(drawn(experiments[key]), slots),
             lambda key, names, folder: self._scoring_job(packer, identities, experiments[key], names, folder),
             self._session.retry if self._session else frozenset(),
             before,
             after,
+            Searches.of(experiments, timeeval.metrics),
         )
         with _Bar(len(grid), disable=timeeval.disable_progress_bar) as bar:
             outcomes = conduct(plan, place, bar)

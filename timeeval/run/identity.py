@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from timeeval.params.params import SearchedParams
 from timeeval.run.model import Cell, Execution
 from timeeval.run.packing import local_modules
 
@@ -121,10 +122,9 @@ def grid_digest(executions: Iterable[Execution]) -> str:
 
 
 def _settings(experiment: Experiment) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return _Describer(set())(experiment.params.to_dict())
-    except ValueError:  # drawn only where it runs: known by its id alone
-        return experiment.params_id
+    if isinstance(experiment.params, SearchedParams):  # drawn later: known by its id and what it is drawn from
+        return experiment.params.description()
+    return _Describer(set())(experiment.params.to_dict())
 
 
 def _digest(value: Any) -> str:  # noqa: ANN401 - JSON

@@ -57,6 +57,16 @@ class Progress(Protocol):
         """Say how many experiments have no outcome yet and how many run."""
 
 
+class Search(Protocol):
+    """What draws parameters during a run; it may take its time and is called from the thread that writes."""
+
+    def draw(self, key: str) -> None:
+        """Fix the parameters of an execution; called before its job is made."""
+
+    def tell(self, rows: Iterable[Row], keys: Mapping[str, str]) -> None:
+        """Learn of rows that are durable; `keys` has the execution of each attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a run has to do.
@@ -72,6 +82,8 @@ class Work:
         `timeeval.run.packing.PackingError`.
     before, after : bytes, optional
         Jobs that every host does once, before the first and after the last experiment.
+    search : Search, optional
+        Draws parameters before jobs are made and learns from outcomes.
     """
 
     run_id: str
@@ -79,6 +91,7 @@ class Work:
     job_of: Callable[[str, int], bytes]
     before: bytes | None = None
     after: bytes | None = None
+    search: Search | None = None
 
 
 class Loop:
@@ -190,6 +203,8 @@ class Loop:
             if rows:
                 await self._in_writer(self._journal.write, rows)
                 self._publish(rows, keys, cells)
+                if work.search is not None:
+                    await self._in_writer(work.search.tell, rows, keys)
             reason = await self._obey(commands, work, keys)
             if self._progress is not None:
                 self._progress.update(machine.remaining, len(machine.running))
@@ -223,6 +238,8 @@ class Loop:
         from timeeval.run.packing import PackingError
 
         try:
+            if work.search is not None:
+                await self._in_writer(work.search.draw, attempt.execution)
             job = work.job_of(attempt.execution, self._hosts[attempt.host])
         except PackingError as error:
             now = self.now()
