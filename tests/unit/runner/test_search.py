@@ -244,6 +244,7 @@ def kill_in_the_third_experiment(folder: Path) -> Path:
     return results
 
 
+@pytest.mark.timeout(180)  # three drivers start one after the other
 def test_kill_9_of_the_driver_tells_no_trial_twice_and_changes_no_draw(tmp_path, run_here):
     found = []
     for name in ("whole", "killed"):
