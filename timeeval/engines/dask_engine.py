@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.dask_start import start_dask
-from timeeval.engines.hosts import Ended, Gone, GuardedHost, News, Said
+from timeeval.engines.hosts import SETTLE_SECONDS, Back, Cut, Ended, Gone, GuardedHost, News, Said
 from timeeval.engines.members import Member, Slot
 from timeeval.errors import EngineError
 from timeeval.run.model import Attempt, HostLost, HostUp, Interrupted, Report, Reported
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 RUN_JOB = "timeeval.evaluation:run_job"
 REBUILDS = 3
-SETTLE_SECONDS = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -258,20 +257,26 @@ class DaskEngine:
         if self._stopped:
             return
         member = self._members.get(news.host)
-        match news:
-            case Said():
-                self._said(member, news)
-                return
-            case Gone():
-                fence = 0.0 if news.clean else self._settings.lease + self._settings.grace + SETTLE_SECONDS
-                if member is not None:
-                    self._lose(member, news.reason, fenced_after=fence)
-            case Ended(child="workers"):
-                if member is not None:
-                    self._abandon(member, news.reason)
-                return
+        if isinstance(news, Said):
+            self._said(member, news)
+            return
+        if member is not None:
+            self._heed(member, news)
+        if isinstance(news, Cut | Back) or (isinstance(news, Ended) and news.child == "workers"):
+            return
         if self._centre is self._guards[news.host]:
             self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}")
+
+    def _heed(self, member: Member, news: Ended | Cut | Back | Gone) -> None:
+        match news:
+            case Cut():  # what it runs goes on, but nothing new is sent there
+                self._post(HostLost(member.name, news.reason, news.fenced_after))
+            case Back():
+                self._post(HostUp(member.name, len(member.slots)))
+            case Gone():
+                self._lose(member, news.reason, fenced_after=news.fenced_after)
+            case Ended(child="workers"):
+                self._abandon(member, news.reason)
 
     def _said(self, member: Member | None, news: Said) -> None:
         message = news.message
@@ -299,6 +304,9 @@ class DaskEngine:
     def _expect_back(self, member: Member, slot: Slot) -> None:
         if self._members.get(member.name) is member and slot.address is None and self._rebuilding is None:
             seconds = self._settings.back_seconds
+            if not member.guarded.reached:  # it may be back, but cannot say so
+                self._later(seconds, self._expect_back, member, slot)
+                return
             self._abandon(member, f"the Dask worker {slot.name} ended and did not come back within {seconds:g} s")
 
     def _report(self, attempt_id: str, text: str) -> None:
@@ -348,7 +356,7 @@ class DaskEngine:
                 "worker": slot.address,
             }
             with contextlib.suppress(EngineError):  # then the guard is gone, and that is news of its own
-                await centre.tell("client", message)
+                centre.tell("client", message)
 
     async def _clean(self, member: Member, attempt_id: str) -> None:
         """End the worker of an attempt with all it started, and free its slot when that is done."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from timeeval.engines.security import Credentials
 
+DASK_SLACK_SECONDS = 60.0
 HEALTH_ONLY = ["distributed.http.health"]
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -29,6 +30,8 @@ class DaskSettings:
     ----------
     lease : float
         A node whose driver is silent for so many seconds ends the run's work there.
+    linger : float
+        A node whose driver hung up, rather than fell silent, waits so many seconds for it to come back.
     beat, grace, start_seconds : float
         Seconds between two signs of life; that children get to end by themselves; that a host gets to come up.
     back_seconds : float
@@ -48,6 +51,7 @@ class DaskSettings:
     """
 
     lease: float = 300.0
+    linger: float = 10.0
     beat: float = 2.0
     grace: float = 3.0
     start_seconds: float = 60.0
@@ -91,25 +95,26 @@ class DaskSettings:
         }
 
 
-def dask_config(credentials: Credentials, environment: Mapping[str, str]) -> dict[str, Any]:
+def dask_config(credentials: Credentials, environment: Mapping[str, str], lease: float) -> dict[str, Any]:
     """Return the Dask configuration of one role.
 
-    Nothing is tried twice, moved or held back by Dask: whether and where to try again is the journal's decision.
+    Nothing is tried twice, moved or held back by Dask: whether and where to try again is the journal's decision. And
+    nobody counts as dead for Dask before the guards' leases are over: what was computed during a cut comes in after it.
     """
+    patience = f"{lease + DASK_SLACK_SECONDS:g}s"
     return {
         "distributed": {
             "comm": {
                 "require-encryption": True,
                 "default-scheme": "tls",
                 "tls": credentials.dask_config(),
-                "timeouts": {"connect": "10s", "tcp": "15s"},
+                "timeouts": {"connect": "10s", "tcp": patience},
                 "retry": {"count": 0},
             },
             "scheduler": {
                 "allowed-failures": 0,
                 "no-workers-timeout": "20s",
-                # A worker whose event loop is starved on a full node must not count as dead too soon.
-                "worker-ttl": "60s",
+                "worker-ttl": patience,
                 "work-stealing": False,
                 "worker-saturation": 1.0,
                 "idle-timeout": None,

@@ -51,7 +51,7 @@ async def start_dask(
     for centre in candidates:
         spec = {
             "role": "scheduler",
-            "config": dask_config(authority.issue("scheduler"), environment),
+            "config": dask_config(authority.issue("scheduler"), environment, settings.lease),
             "options": scheduler_options(settings, centre.address),
             "logging": settings.logging_config(centre.name),
         }
@@ -71,7 +71,7 @@ async def start_dask(
             "scheduler": address,
             "slots": guard.host.slot_names(),
             "standing": guard.host.standing,
-            "config": dask_config(authority.issue("worker"), environment),
+            "config": dask_config(authority.issue("worker"), environment, settings.lease),
             "options": worker_options(settings, guard.address),
             "logging": settings.logging_config(guard.name),
         }
@@ -84,7 +84,7 @@ async def start_dask(
         spec = {
             "role": "client",
             "scheduler": address,
-            "config": dask_config(authority.issue("client"), environment),
+            "config": dask_config(authority.issue("client"), environment, settings.lease),
             "logging": settings.logging_config(centre.name),
         }
         await centre.spawn("client", spec)

@@ -2,15 +2,22 @@
 
 Its source is sent to the node and run by whatever Python (3.8 or newer) is found there, so it knows the standard
 library only. It starts children of `timeeval.engines.worker_main` when told to, carries their JSON lines to the driver,
-and promises one thing: when the driver says so, dies, falls silent for longer than the lease, or when the guard itself
-dies, nothing of the run is left on this node: no process, no container, no file below the run folder.
+and promises one thing: when the driver says so or dies, when it is silent for longer than the lease, or when the guard
+itself dies, nothing of the run is left on this node: no process, no container, no file below the run folder.
+
+The guard belongs to no connection. `begin` leaves it behind with a door (`timeeval.engines.sockets`) at which the
+driver's connections knock one after the other (`timeeval.engines.attach`); the newest one counts. Messages are numbered
+on both sides and kept until the other one has them, so a new connection goes on where the last one broke. A connection
+that ends while the driver's beats came was the driver's end, and is waited for `linger` seconds; one that ends, or is
+silent, after beats were missing was cut, and the lease runs from the last beat.
 
 Messages of the driver: ``{"do": "beat" | "spawn" | "tell" | "cancel" | "end" | "quit"}``; of the guard:
-``{"is": "ready" | "said" | "ended" | "cancelled" | "ending" | "done"}``.
+``{"is": "ready" | "beat" | "said" | "ended" | "cancelled" | "ending" | "done"}``.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import json
@@ -18,18 +25,19 @@ import os
 import queue
 import signal
 import socket
-import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from timeeval.engines import sweeping
+from timeeval.engines import children, sockets, sweeping
 
-MINDS_DRIVER = True  # for the launcher: the end of the driver is answered here
-TAIL_BYTES = 4096
 PR_SET_CHILD_SUBREAPER = 36
+MISSED_BEATS = 5
+LOG = "guard.log"
 
 
 def bindable(candidates: Iterable[str]) -> str | None:
@@ -44,112 +52,97 @@ def bindable(candidates: Iterable[str]) -> str | None:
     return None
 
 
-def tail(path: Path) -> str:
-    """Return the last lines of a log file."""
+def begin(args: dict[str, Any]) -> list[str]:
+    """Leave a guard behind that belongs to no connection; return the dead runs that were swept before.
+
+    Raises
+    ------
+    OSError
+        If the run folder cannot be made.
+    """
+    runs = Path(args["state"]) / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    if runs.stat().st_uid != os.getuid():
+        raise PermissionError(f"{runs} belongs to another user; set `state` in cluster.toml to a folder of yours")
+    swept = sweeping.sweep_dead(runs, args["node"])
+    folder = sweeping.run_folder(args["state"], args["run"], args["node"])
+    folder.mkdir(mode=0o700)
+    door = sockets.listen(folder)
+    parent = os.fork()
+    if parent:
+        door.close()
+        os.waitpid(parent, 0)
+        return swept
+    status = 1
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-class Channel(Protocol):
-    """The launcher's line to the driver."""
-
-    def receive(self) -> dict[str, Any] | None:
-        """Return the next message of the driver, None when there will be none."""
-        ...
-
-    def event(self, message: dict[str, Any]) -> None:
-        """Send a message to the driver."""
-        ...
-
-
-class Child:
-    """One process of the run: its JSON lines in both directions, its log file, its end."""
-
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path) -> None:
-        self.name = name
-        self.popen = popen
-        self.log = log
-        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.hearer: threading.Thread | None = None
-        self.dead = False
-
-    def write(self) -> None:
-        """Carry messages to the child until it is gone (a thread's work: the child may be slow to read)."""
-        with contextlib.suppress(OSError, ValueError):
-            while True:
-                message = self.inbox.get()
-                if message is None:
-                    break
-                self.popen.stdin.write(json.dumps(message).encode() + b"\n")  # type: ignore[union-attr]
-                self.popen.stdin.flush()  # type: ignore[union-attr]
-        with contextlib.suppress(OSError):
-            self.popen.stdin.close()  # type: ignore[union-attr]
-
-    def lines(self) -> Iterator[Any]:
-        """Yield what the child says; what is no JSON is a person's print and none of ours."""
-        for line in self.popen.stdout:  # type: ignore[union-attr]
-            with contextlib.suppress(ValueError):
-                yield json.loads(line)
+        os.setsid()
+        if os.fork() == 0:
+            sweeping.shed(door.detach(), folder / LOG)
+            Guard(args, socket.socket(fileno=3)).serve()
+        status = 0
+    except BaseException:  # noqa: BLE001 - there is nobody else to tell it to
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 class Guard:
     """The loop of the guard; every thread only feeds its queue, so that no slow reader can delay the lease."""
 
-    def __init__(self, args: dict[str, Any], channel: Channel) -> None:
+    def __init__(self, args: dict[str, Any], door: socket.socket) -> None:
         self.run: str = args["run"]
         self.lease = float(args["lease"])
+        self.linger = float(args["linger"])
+        self.beat = float(args["beat"])
         self.grace = float(args["grace"])
         self.python: str = args["python"]
         self.environment: dict[str, str] = args.get("environment", {})
         self.addresses: list[str] = list(args.get("addresses", []))
-        self.runs = Path(args["state"]) / "runs"
-        self.node: str = args["node"]
-        self.folder = self.runs / f"{self.run}@{self.node}"
-        self.channel = channel
+        self.folder = sweeping.run_folder(args["state"], self.run, args["node"])
+        self.door = door
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self.outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, children.Child] = {}
         self.sweeper = 0
         self.sweeper_pipe = -1
+        # --- the line to the driver; what is said is kept until the driver has it
+        self.line: sockets.Lines | None = None
+        self.saying = threading.Lock()
+        self.kept: collections.deque[dict[str, Any]] = collections.deque()
+        self.said = 0
+        self.taken = 0
+        self.offset = 0.0
+        self.heard = time.monotonic()
+        self.hung_up: float | None = self.heard
 
-    def serve(self) -> dict[str, Any]:
-        """Guard until the end; returns why it came and what had to be ended."""
-        self.runs.mkdir(parents=True, exist_ok=True)
-        swept = sweeping.sweep_dead(self.runs, self.node)
+    def serve(self) -> None:
+        """Guard until the end; tell why it came and what had to be ended."""
         self._claim()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._fork_sweeper()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, lambda received, _frame: self.events.put(("over", f"guard got signal {received}")))
         signal.signal(signal.SIGCHLD, lambda _received, _frame: self.events.put(("child", None)))
-        self._thread(self._listen)
-        speaker = self._thread(self._speak)
-        candidates = [*self.addresses, *os.environ.get("SSH_CONNECTION", "").split()[2:3]]
-        self.say({"is": "ready", "pid": os.getpid(), "swept": swept, "address": bindable(candidates)})
+        self._thread(self._open)
         reason = self._watch()
         self.say({"is": "ending", "reason": reason})
-        result = {"is": "done", "reason": reason, **self._end_all()}
-        self.say(result)
-        self.outbox.put(None)
-        speaker.join(5.0)
-        return result
+        self.say({"is": "done", "reason": reason, **self._end_all()})
+        if self.line is not None:
+            self.line.post(None)
+            self.line.flushed(5.0)
 
     def say(self, message: dict[str, Any]) -> None:
-        """Queue a message for the driver."""
-        self.outbox.put(message)
+        """Queue a message for the driver; a later connection gets it if this one does not carry it."""
+        with self.saying:
+            self.said += 1
+            numbered = {**message, "n": self.said}
+            self.kept.append(numbered)
+            if self.line is not None:
+                self.line.post(numbered)
 
     # --- starting -------------------------------------------------------------------------------------------------
 
     def _claim(self) -> None:
-        if self.runs.stat().st_uid != os.getuid():
-            raise PermissionError(
-                f"{self.runs} belongs to another user; set `state` in cluster.toml to a folder of yours"
-            )
-        self.folder.mkdir(mode=0o700)
         me = sweeping.processes()[os.getpid()]
         owner = {"run": self.run, "pid": me.pid, "started": me.started, "boot": sweeping.boot_id()}
         (self.folder / "guard.json").write_text(json.dumps(owner))
@@ -167,11 +160,7 @@ class Guard:
             os.setsid()
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
-            nothing = os.open(os.devnull, os.O_RDWR)
-            for descriptor in (0, 1, 2):  # an SSH channel ends when nobody holds its ends any more
-                os.dup2(nothing, descriptor)
-            os.dup2(watched, 3)
-            os.closerange(4, 4096)
+            sweeping.shed(watched)
             if os.read(3, 1) != b"D":
                 sweeping.sweep(self.run, self.folder)
             status = 0
@@ -183,47 +172,104 @@ class Guard:
         thread.start()
         return thread
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                message = self.channel.receive()
-            except Exception as error:  # noqa: BLE001 - whatever ends the channel ends the run here
-                self.events.put(("over", f"channel to the driver failed: {error!r}"))
-                return
-            if message is None:
-                self.events.put(("over", "the driver is gone"))
-                return
-            self.events.put(("message", message))
+    # --- the driver's connections ---------------------------------------------------------------------------------
 
-    def _speak(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+    def _open(self) -> None:
+        while True:
+            connection, _ = self.door.accept()
+            if sockets.is_own(connection):
+                self._thread(self._listen, sockets.Lines(connection))
+            else:
+                connection.close()
+
+    def _listen(self, line: sockets.Lines) -> None:
+        kind = "attach"
+        with contextlib.suppress(ValueError):  # half a line: its connection broke
             while True:
-                message = self.outbox.get()
+                message = line.receive()
                 if message is None:
-                    return
-                self.channel.event(message)
+                    break
+                self.events.put((kind, (line, message)))
+                kind = "message"
+        self.events.put(("hang up", (line, None)))
+
+    def _attach(self, line: sockets.Lines, hello: dict[str, Any]) -> None:
+        with self.saying:
+            if self.line is not None:
+                self.line.close()
+            self.line, self.hung_up = line, None
+            self.offset = time.monotonic() - hello["at"]
+            self._note(hello)
+            candidates = [*self.addresses, *os.environ.get("SSH_CONNECTION", "").split()[2:3]]
+            ready = {
+                "is": "ready",
+                "pid": os.getpid(),
+                "boot": sweeping.boot_id(),
+                "address": bindable(candidates),
+                "swept": hello.get("swept", []),
+                "ack": self.taken,
+            }
+            for message in (ready, *self.kept):
+                line.post(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        """Count a sign of life from when it was sent: what lay in a buffer during a cut prolongs no lease."""
+        self.offset = min(self.offset, time.monotonic() - message["at"])
+        self.heard = message["at"] + self.offset
+        while self.kept and self.kept[0]["n"] <= message["ack"]:
+            self.kept.popleft()
+
+    def _take(self, line: sockets.Lines, message: dict[str, Any]) -> bool:
+        """Obey a message unless it was obeyed before; return whether it was the last one."""
+        if line is not self.line:
+            return False
+        with self.saying:
+            self._note(message)
+        if message["do"] == "beat":
+            line.post({"is": "beat", "at": message["at"], "ack": self.taken})
+            return False
+        if message["n"] <= self.taken:
+            return False
+        self.taken = message["n"]
+        if message["do"] == "quit":
+            return True
+        self._obey(message)
+        return False
 
     # --- serving --------------------------------------------------------------------------------------------------
 
     def _watch(self) -> str:
-        heard = time.monotonic()
         while True:
+            over, reason = self._end_of_waiting()
             try:
-                kind, value = self.events.get(timeout=max(0.0, heard + self.lease - time.monotonic()))
+                kind, value = self.events.get(timeout=max(0.0, over - time.monotonic()))
             except queue.Empty:
-                return f"the driver was silent for {self.lease:g} s"
+                return reason
             if kind == "over":
                 return str(value)
             if kind == "child":
                 self._reap()
-                continue
-            if kind == "buried":
+            elif kind == "buried":
                 self._forget(value)
-                continue
-            heard = time.monotonic()
-            if value["do"] == "quit":
-                return "the driver asked for it"
-            self._obey(value)
+            elif kind == "attach":
+                self._attach(*value)
+            elif kind == "message":
+                if self._take(*value):
+                    return "the driver asked for it"
+            elif value[0] is self.line:
+                self._hang_up()
+
+    def _end_of_waiting(self) -> tuple[float, str]:
+        over, reason = self.heard + self.lease, f"the driver was silent for {self.lease:g} s"
+        if self.hung_up is not None and self.hung_up + self.linger < over:
+            return self.hung_up + self.linger, "the driver is gone"
+        return over, reason
+
+    def _hang_up(self) -> None:
+        with self.saying:
+            self.line = None
+        if time.monotonic() - self.heard < MISSED_BEATS * self.beat:
+            self.hung_up = time.monotonic()
 
     def _obey(self, message: dict[str, Any]) -> None:
         action = message["do"]
@@ -256,35 +302,17 @@ class Guard:
         )
 
     def _spawn(self, name: str, spec: dict[str, Any]) -> None:
-        log = self.folder / f"{name}.log"
-        environment = {
-            "PATH": sweeping.PATH,
-            "HOME": str(Path.home()),
-            "LC_ALL": "C.UTF-8",
-            "TMPDIR": str(self.folder),
-            **self.environment,
-            sweeping.RUN_MARK: self.folder.name,
-        }
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            popen = sweeping.start(
-                [self.python, "-s", "-P", "-m", "timeeval.engines.worker_main"],
-                env=environment,
-                stderr=descriptor,
-                cwd=self.folder,
-                new_session=True,
-            )
+            child = children.spawn(name, self.python, self.folder, self.environment)
         except OSError as error:
             self.say({"is": "ended", "child": name, "status": None, "tail": f"{self.python}: {error.strerror}"})
             return
-        finally:
-            os.close(descriptor)
-        child = self.children[name] = Child(name, popen, log)
+        self.children[name] = child
         child.inbox.put({**spec, "parent": os.getpid(), "folder": str(self.folder)})
         self._thread(child.write)
         child.hearer = self._thread(self._hear, child)
 
-    def _hear(self, child: Child) -> None:
+    def _hear(self, child: children.Child) -> None:
         for message in child.lines():
             self.say({"is": "said", "child": child.name, "message": message})
 
@@ -295,7 +323,7 @@ class Guard:
                 self._thread(self._clean_up_after, child)
         sweeping.bury_orphans()
 
-    def _clean_up_after(self, child: Child) -> None:
+    def _clean_up_after(self, child: children.Child) -> None:
         """End what a dead child left, so that another may take its place when its end is told."""
         child.inbox.put(None)
         if child.hearer is not None:
@@ -307,10 +335,11 @@ class Guard:
             sweeping.remove_containers(f"{sweeping.RUN_LABEL}={self.run}")
         self.events.put(("buried", child))
 
-    def _forget(self, child: Child) -> None:
+    def _forget(self, child: children.Child) -> None:
         if self.children.get(child.name) is child:
             del self.children[child.name]
-        self.say({"is": "ended", "child": child.name, "status": child.popen.returncode, "tail": tail(child.log)})
+        last = children.tail(child.log)
+        self.say({"is": "ended", "child": child.name, "status": child.popen.returncode, "tail": last})
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -333,40 +362,3 @@ class Guard:
         os.write(self.sweeper_pipe, b"D")
         os.waitpid(self.sweeper, 0)
         return {**swept, "processes": ended + swept["processes"]}
-
-
-def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
-    """Run as a program of the launcher: `channel.receive()` and `channel.event()` reach the driver."""
-    return Guard(args, channel).serve()
-
-
-class LineChannel:
-    """The channel where no launcher is between: JSON lines on stdin and stdout, unbuffered.
-
-    A thread may still wait for stdin when the program ends, so there is no buffer that ending would have to lock.
-    """
-
-    def __init__(self) -> None:
-        self.rest = b""
-
-    def receive(self) -> dict[str, Any] | None:
-        """Return the next message, None at the end."""
-        while b"\n" not in self.rest:
-            more = os.read(0, 1 << 16)
-            if not more:
-                return None
-            self.rest += more
-        line, _, self.rest = self.rest.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-    def event(self, message: dict[str, Any]) -> None:
-        """Send a message."""
-        data = memoryview(json.dumps(message).encode() + b"\n")
-        while data:
-            data = data[os.write(1, data) :]
-
-
-if __name__ == "__main__":
-    lines = LineChannel()
-    main(lines.receive() or {}, lines)

@@ -7,19 +7,21 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from timeeval.engines.line import Line
 from timeeval.errors import EngineError
 
 if TYPE_CHECKING:
     from timeeval.engines.dask_settings import DaskSettings
-    from timeeval.engines.launching import Host, Launcher, Process
+    from timeeval.engines.launching import Host, Launcher
 
-GUARD = "timeeval.engines.guard"
 END_SECONDS = 90.0
 CANCEL_SECONDS = 90.0
 DONE_SECONDS = 90.0
-CLOSE_SECONDS = 10.0
+UNREACHED_SECONDS = 10.0
+SETTLE_SECONDS = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +45,32 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A guard cannot be reached; what it guards goes on, but has ended `fenced_after` seconds from now."""
+
+    host: str
+    reason: str
+    fenced_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A guard that could not be reached is there again, and nothing was lost."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
-    """A guard is gone; `clean` when it said before that nothing is left."""
+    """A guard is gone; `clean` when it is known that nothing is left."""
 
     host: str
     reason: str
     clean: bool
+    fenced_after: float
 
 
-News = Said | Ended | Gone
+News = Said | Ended | Cut | Back | Gone
 
 
 class GuardedHost:
@@ -76,11 +95,11 @@ class GuardedHost:
         self._run_id = run_id
         self._settings = settings
         self._hear = hear
-        self._process: Process | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._line: Line | None = None
         self._starting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._ending: dict[str, asyncio.Future[None]] = {}
         self._cancelling: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._stands = False
         self._done: dict[str, Any] | None = None
         self._ended_because = ""
         self._gone = asyncio.Event()
@@ -101,31 +120,26 @@ class GuardedHost:
         """Whether the guard stands and obeys."""
         return bool(self.address) and not self.gone and self._stop_task is None
 
+    @property
+    def reached(self) -> bool:
+        """Whether there is a connection to the guard right now."""
+        return self._line is not None and self._line.connected
+
     async def start(self, launcher: Launcher) -> None:
         """Start the guard; raises `EngineError` naming host, cause and remedy."""
-        args = {
-            "run": self._run_id,
-            "node": self.name,
-            "state": self.host.state,
-            "python": self.host.python,
-            "addresses": list(self.host.addresses),
-            "environment": self._settings.all_environment(),
-            "lease": self._settings.lease,
-            "grace": self._settings.grace,
-        }
-        try:
-            async with asyncio.timeout(self._settings.start_seconds):
-                self._process = await launcher.start(self.host, GUARD, args)
-                ready = await self._process.receive()
-        except TimeoutError:
-            raise EngineError(
-                f"its guard did not answer within {self._settings.start_seconds:g} s",
-                host=self.name,
-                remedy="See whether `ssh` gets there and whether the machine is overloaded.",
-            ) from None
-        if ready is None:
-            raise EngineError(f"its guard did not start: {self._process.last_words()}", host=self.name)
-        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._read(self._process))]
+        self._line = Line(self.host, self._run_id, self._settings, launcher, self)
+        ready = await self._line.open(
+            {
+                "python": self.host.python,
+                "addresses": list(self.host.addresses),
+                "environment": self._settings.all_environment(),
+                "lease": self._settings.lease,
+                "linger": self._settings.linger,
+                "beat": self._settings.beat,
+                "grace": self._settings.grace,
+            }
+        )
+        self._stands = True
         if not ready.get("address"):
             raise EngineError(
                 f"none of the addresses {', '.join(self.host.addresses) or '(none)'} belongs to it",
@@ -142,22 +156,22 @@ class GuardedHost:
         self._starting[child] = future
         limit = self._settings.start_seconds
         try:
-            await self._send({"do": "spawn", "child": child, "spec": {**spec, "start_seconds": limit}})
+            self._send({"do": "spawn", "child": child, "spec": {**spec, "start_seconds": limit}})
             return await asyncio.wait_for(future, limit + 5)
         except TimeoutError:
             raise EngineError(f"{self._words(child)} did not come up within {limit:g} s", host=self.name) from None
         finally:
             self._starting.pop(child, None)
 
-    async def tell(self, child: str, message: dict[str, Any]) -> None:
-        """Send a message to a child."""
-        await self._send({"do": "tell", "child": child, "message": message})
+    def tell(self, child: str, message: dict[str, Any]) -> None:
+        """Send a message to a child; it waits while the guard cannot be reached."""
+        self._send({"do": "tell", "child": child, "message": message})
 
     async def end(self, child: str) -> None:
         """End a child with all below it; returns when it has ended, or is not worth waiting for any longer."""
         future = self._ending.setdefault(child, asyncio.get_running_loop().create_future())
         with contextlib.suppress(EngineError, TimeoutError):
-            await self._send({"do": "end", "child": child})
+            self._send({"do": "end", "child": child})
             await asyncio.wait_for(future, END_SECONDS)
         self._ending.pop(child, None)
 
@@ -165,8 +179,8 @@ class GuardedHost:
         """End what an attempt left or has running, its worker included."""
         future = self._cancelling.setdefault(attempt, asyncio.get_running_loop().create_future())
         try:
-            await self._send({"do": "cancel", "attempt": attempt, "slot": slot, "pid": pid})
-            done = await asyncio.wait_for(future, CANCEL_SECONDS)
+            self._send({"do": "cancel", "attempt": attempt, "slot": slot, "pid": pid})
+            done = await self._patiently(future)
             if done.get("problem"):
                 logger.warning("%s: containers of attempt %s may be left: %s", self.name, attempt, done["problem"])
         except (EngineError, TimeoutError) as error:
@@ -183,47 +197,49 @@ class GuardedHost:
         return await asyncio.shield(self._stop_task)
 
     async def _stop(self) -> str:
-        if self._process is None:
+        if self._line is None:
             return ""
         with contextlib.suppress(EngineError):
-            await self._send({"do": "quit"})
+            self._send({"do": "quit"})
+        if self._stands and not await self._has_gone(UNREACHED_SECONDS) and self.reached:
+            await self._has_gone(DONE_SECONDS)
+        until = _time_of_day(self._line.lease_left + self._settings.grace)
+        await self._line.close()
+        if self._done is None and self._stands:
+            return f"{self.name}: its guard did not say that it had cleaned up; its lease ends the rest by {until}"
+        return f"{self.name}: {self._done['problem']}" if self._done and self._done.get("problem") else ""
+
+    async def _has_gone(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), DONE_SECONDS if self._tasks else 0.1)
-        for task in self._tasks:
-            task.cancel()
-        with contextlib.suppress(TimeoutError, OSError):
-            await asyncio.wait_for(self._process.close(), CLOSE_SECONDS)
-        if self._done is None:
-            return f"{self.name}: its guard did not say that it had cleaned up; its lease ends the rest"
-        return f"{self.name}: {self._done['problem']}" if self._done.get("problem") else ""
+            await asyncio.wait_for(self._gone.wait(), seconds)
+        return self.gone
 
-    # --- inside ---------------------------------------------------------------------------------------------------
+    # --- what comes over the line ---------------------------------------------------------------------------------
 
-    async def _send(self, message: dict[str, Any]) -> None:
-        if self._process is None or self.gone:
-            raise EngineError("its guard is gone", host=self.name)
-        try:
-            await self._process.send(message)
-        except (OSError, EngineError) as error:
-            raise EngineError(f"its guard cannot be reached: {error}", host=self.name) from error
+    def cut(self, reason: str, seconds: float) -> None:
+        """See `timeeval.engines.line.Ear`."""
+        if self._stop_task is not None:
+            return
+        logger.warning(
+            "%s: connection lost (%s); trying again, its experiments go on until %s",
+            self.name,
+            reason,
+            _time_of_day(seconds),
+        )
+        self._hear(Cut(self.name, reason, self._fence()))
 
-    async def _beat(self) -> None:
-        with contextlib.suppress(EngineError):  # the reader sees the end and tells it
-            while True:
-                await asyncio.sleep(self._settings.beat)
-                await self._send({"do": "beat"})
+    def back(self) -> None:
+        """See `timeeval.engines.line.Ear`."""
+        if self._stop_task is None:
+            logger.warning("%s: connected again, nothing was lost", self.name)
+            self._hear(Back(self.name))
 
-    async def _read(self, process: Process) -> None:
-        reason = "the connection to its guard ended"
-        try:
-            while (message := await process.receive()) is not None:
-                self._take(message)
-        except (OSError, ValueError, EngineError) as error:
-            reason = f"the connection to its guard broke: {error}"
-        if self._ended_because:
-            reason = self._ended_because
+    def over(self, reason: str) -> None:
+        """See `timeeval.engines.line.Ear`."""
+        reason = self._ended_because or (self._done or {}).get("reason") or reason
         self._gone.set()
-        lost = EngineError(f"{reason}; {process.last_words()}", host=self.name)
+        words = self._line.last_words() if self._line is not None else ""
+        lost = EngineError(f"{reason}; {words}" if words else reason, host=self.name)
         for waiting in (*self._starting.values(), *self._cancelling.values()):
             if not waiting.done():
                 waiting.set_exception(lost)
@@ -231,9 +247,11 @@ class GuardedHost:
             if not ending.done():
                 ending.set_result(None)
         if self._stop_task is None:
-            self._hear(Gone(self.name, reason, clean=self._done is not None))
+            clean = self._done is not None
+            self._hear(Gone(self.name, reason, clean=clean, fenced_after=0.0 if clean else self._fence()))
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def take(self, message: dict[str, Any]) -> None:
+        """See `timeeval.engines.line.Ear`."""
         match message.get("is"):
             case "said":
                 self._said(message["child"], message["message"])
@@ -247,6 +265,26 @@ class GuardedHost:
                 self._ended_because = message["reason"]
             case "done":
                 self._done = message
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._line is None or self.gone:
+            raise EngineError("its guard is gone", host=self.name)
+        self._line.send(message)
+
+    def _fence(self) -> float:
+        left = self._line.lease_left if self._line is not None else 0.0
+        return left + self._settings.grace + SETTLE_SECONDS
+
+    async def _patiently(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+        """Wait for an answer; a guard that cannot be reached is waited for as long as its lease goes on."""
+        while True:
+            try:
+                return await asyncio.wait_for(asyncio.shield(future), CANCEL_SECONDS)
+            except TimeoutError:
+                if self.reached or self.gone:
+                    raise
 
     def _said(self, child: str, message: dict[str, Any]) -> None:
         starting = self._starting.get(child)
@@ -287,3 +325,7 @@ def _explain(thing: str, text: str) -> str:
     remedy = next((hint for needle, hint in hints.items() if needle in text), "")
     prefix = "" if text.startswith(thing) else f"{thing} failed: "
     return f"{prefix}{text}" + (f"\n{remedy}" if remedy else "")
+
+
+def _time_of_day(seconds: float) -> str:
+    return (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M:%S")  # noqa: DTZ005 - for a person's watch

@@ -6,6 +6,7 @@ Part of the guard's program: standard library only, Python 3.8 or newer.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -35,6 +36,26 @@ class Process(NamedTuple):
     parent: int
     state: str
     started: int
+
+
+def run_folder(state: str, run: str, node: str) -> Path:
+    """Return the folder of a run on a node; the state folder may be shared between nodes."""
+    return Path(state) / "runs" / f"{run}@{node}"
+
+
+def shed(keep: int, log: Path | None = None) -> None:
+    """Let go of all that was inherited, an SSH channel's ends above all; `keep` becomes descriptor 3.
+
+    What is printed goes to a private file, or nowhere.
+    """
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    said = nothing if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    kept = fcntl.fcntl(keep, fcntl.F_DUPFD, 10)  # out of the way of what is set now
+    for number, descriptor in enumerate((nothing, said, said)):
+        os.dup2(descriptor, number)
+    os.dup2(kept, 3, inheritable=False)
+    os.closerange(4, 4096)
 
 
 def processes() -> dict[int, Process]:
@@ -185,6 +206,17 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def is_guarded(folder: Path) -> bool:
+    """Return whether the guard of a run folder lives."""
+    owner = json.loads((folder / "guard.json").read_text()) if (folder / "guard.json").exists() else {}
+    alive = processes().get(owner.get("pid", 0))
+    return (
+        alive is not None
+        and alive.state not in "ZX"
+        and (owner["boot"], owner["started"]) == (boot_id(), alive.started)
+    )
+
+
 def sweep_dead(runs: Path, node: str) -> list[str]:
     """Sweep this node's runs whose guard is dead or died with an earlier boot; return their ids.
 
@@ -193,13 +225,11 @@ def sweep_dead(runs: Path, node: str) -> list[str]:
     swept = []
     for folder in sorted(runs.glob(f"*@{node}")):
         try:
-            owner = json.loads((folder / "guard.json").read_text())
-            run, pid, started, boot = owner["run"], owner["pid"], owner["started"], owner["boot"]
+            run = json.loads((folder / "guard.json").read_text())["run"]
+            if is_guarded(folder):
+                continue
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it is being made right now
-        alive = processes().get(pid)
-        if boot == boot_id() and alive is not None and alive.started == started:
-            continue
         sweep(run, folder)
         swept.append(run)
     return swept

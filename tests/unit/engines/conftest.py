@@ -9,26 +9,52 @@ import pytest
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host, LocalLauncher
+from timeeval.errors import EngineError
 from timeeval.run import standing
 from timeeval.run.model import Attempt, HostUp, Interrupted, Reported
 
 HERE = str(Path(__file__).parent)
 
 
+class Network(LocalLauncher):
+    """This machine as if a network were between: it can be cut and comes back."""
+
+    def __init__(self):
+        self.is_cut = False
+        self.processes = []
+
+    async def start(self, host, program, args):
+        if self.is_cut:
+            raise EngineError("no route to it", host=host.name)
+        self.processes.append(await super().start(host, program, args))
+        return self.processes[-1]
+
+    def cut(self):
+        """End all connections, and let there be no new one."""
+        self.is_cut = True
+        for process in self.processes:
+            if process._process.returncode is None:
+                process._process.kill()
+
+    def mend(self):
+        self.is_cut = False
+
+
 class Run:
     """An engine over local guards, and what it posted."""
 
     def __init__(self, state: Path, slots: int = 1, hosts: int = 1, run_id: str = "test", **settings):
+        self.network = Network()
         self.state = state
         self.events = []
         self.changed = asyncio.Event()
-        options = {"lease": 20, "start_seconds": 30, "environment": {"PYTHONPATH": HERE}, **settings}
+        options = {"lease": 20, "linger": 1, "start_seconds": 30, "environment": {"PYTHONPATH": HERE}, **settings}
         proven = json.dumps({"schema": standing.SCHEMA})
         self.hosts = [
             Host(f"host{n}", slots, ("127.0.0.1",), sys.executable, str(state), proven) for n in range(1, hosts + 1)
         ]
         self.engine = DaskEngine(
-            self.hosts, LocalLauncher(), run_id, settings=DaskSettings(**options), task="engine_tasks:run"
+            self.hosts, self.network, run_id, settings=DaskSettings(**options), task="engine_tasks:run"
         )
 
     def post(self, event):

@@ -191,6 +191,50 @@ def test_dead_nannies_lose_the_host_in_bounded_time(tmp_path):
     assert isinstance(there, Interrupted)
 
 
+def test_a_cut_shorter_than_the_lease_loses_nothing_and_doubles_nothing(tmp_path, caplog):
+    marks = tmp_path / "marks"
+
+    async def scenario():
+        async with Run(tmp_path, slots=2, linger=20) as run:
+            await run.submit("during", f"mark {marks} 1")  # ends while nobody can hear it
+            await run.submit("after", f"mark {marks} 4")
+            await until(lambda: marks.exists() and len(marks.read_text().split()) == 2)
+            run.network.cut()
+            lost = await run.wait_for(lambda event: isinstance(event, HostLost))
+            await asyncio.sleep(2)
+            run.network.mend()
+            outcomes = [await run.outcome("during"), await run.outcome("after")]
+            return lost, outcomes, run.events
+
+    lost, outcomes, events = asyncio.run(scenario())
+
+    assert lost.fenced_after > 20
+    assert all(isinstance(outcome, Reported) for outcome in outcomes)
+    assert sorted(marks.read_text().split()) == ["after", "during"]
+    assert events.count(HostUp("host1", 2)) == 2
+    assert len([event for event in events if isinstance(event, Reported)]) == 2
+    assert "host1: connection lost" in caplog.text
+    assert "its experiments go on until" in caplog.text
+    assert "host1: connected again, nothing was lost" in caplog.text
+
+
+def test_a_cut_longer_than_the_guard_waits_loses_the_host(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, hosts=2, linger=0.5) as run:
+            await run.submit("lost", "spawn 600", host="host2")
+            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
+            run.network.cut()
+            await until(lambda: not processes_of("test"))
+            run.network.mend()
+            last = await run.wait_for(lambda event: isinstance(event, HostLost) and event.fenced_after == 0)
+            return last, run.events
+
+    last, events = asyncio.run(scenario())
+
+    assert last.reason == "its guard had ended what ran there"
+    assert not any(isinstance(event, Reported | Interrupted) for event in events)  # the machine's to decide
+
+
 def _visible_texts():
     texts = []
     for entry in Path("/proc").iterdir():

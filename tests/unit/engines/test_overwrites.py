@@ -99,8 +99,8 @@ def test_each_role_gets_only_its_own_key():
     credentials = {role: authority.issue(role) for role in ("scheduler", "worker", "client")}
 
     for role, own in credentials.items():
-        text = repr(dask_config(own, {}))
+        text = repr(dask_config(own, {}, 300))
         assert own.key.splitlines()[1] in text
         assert text.count("PRIVATE KEY") == 2  # its begin and its end
         assert "PRIVATE KEY" not in repr(own)
-        assert role in dask_config(own, {})["distributed"]["comm"]["tls"]
+        assert role in dask_config(own, {}, 300)["distributed"]["comm"]["tls"]
