@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,12 @@ from timeeval.run import standing
 from timeeval.run.model import Attempt, HostUp, Interrupted, Reported
 
 HERE = str(Path(__file__).parent)
+SESSION = os.environ.setdefault("TIMEEVAL_TEST_SESSION", str(os.getpid()))
+
+
+def own(run_id: str) -> str:
+    """Return the name of a run that no other test session on this machine has: they would end each other's."""
+    return f"{run_id}-{SESSION}"
 
 
 class Network(LocalLauncher):
@@ -54,7 +61,7 @@ class Run:
             Host(f"host{n}", slots, ("127.0.0.1",), sys.executable, str(state), proven) for n in range(1, hosts + 1)
         ]
         self.engine = DaskEngine(
-            self.hosts, self.network, run_id, settings=DaskSettings(**options), task="engine_tasks:run"
+            self.hosts, self.network, own(run_id), settings=DaskSettings(**options), task="engine_tasks:run"
         )
 
     def post(self, event):
@@ -99,7 +106,7 @@ def processes_of(run_id: str) -> list[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if f"TIMEEVAL_RUN={run_id}@".encode() in (entry / "environ").read_bytes():
+                if f"TIMEEVAL_RUN={own(run_id)}@".encode() in (entry / "environ").read_bytes():
                     found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except OSError:
                 continue

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, Run, processes_of, until
+from conftest import HERE, Run, own, processes_of, until
 
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.launching import Host, LocalLauncher
@@ -144,7 +144,7 @@ def test_all_slots_compute_and_stop_leaves_nothing_of_what_runs(tmp_path):
 
 def _pids(run_id, role, tmp_path):
     table = {}
-    for log in tmp_path.glob(f"runs/{run_id}@*/{role}.log"):
+    for log in tmp_path.glob(f"runs/{own(run_id)}@*/{role}.log"):
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -267,7 +267,7 @@ def _listening(run_id):
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if f"TIMEEVAL_RUN={run_id}".encode() in (entry / "environ").read_bytes():
+                if f"TIMEEVAL_RUN={own(run_id)}@".encode() in (entry / "environ").read_bytes():
                     sockets |= {str(fd.readlink()) for fd in (entry / "fd").iterdir()}
             except OSError:
                 continue
@@ -315,7 +315,7 @@ def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path, caplog
     events = []
 
     async def scenario():
-        engine = DaskEngine([broken, good, foreign], LocalLauncher(), "test")
+        engine = DaskEngine([broken, good, foreign], LocalLauncher(), own("test"))
         try:
             await engine.start(events.append)
         finally:
@@ -337,7 +337,7 @@ def test_too_few_hosts_are_an_error_that_says_why(tmp_path):
     broken = Host("broken", 1, ("127.0.0.1",), "/nowhere/bin/python", str(tmp_path))
 
     async def scenario():
-        await DaskEngine([broken], LocalLauncher(), "test").start(lambda _event: None)
+        await DaskEngine([broken], LocalLauncher(), own("test")).start(lambda _event: None)
 
     with pytest.raises(EngineError, match="No such file"):
         asyncio.run(scenario())

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import own
 
 from timeeval.engines import attach, sweeping
 
@@ -101,7 +102,7 @@ def start(tmp_path):
             "grace": 0.5,
             "addresses": ["192.0.2.1", "127.0.0.1"],
         }
-        return connect({"run": run, "node": node, "state": str(tmp_path / state)}, guard=options)
+        return connect({"run": own(run), "node": node, "state": str(tmp_path / state)}, guard=options)
 
     yield launch
     for connection in connections:
@@ -113,17 +114,17 @@ def start(tmp_path):
         if connection.ready is not None and connection.ready["is"] == "ready":
             sweeping.kill([connection.ready["pid"]])
             run = connection.args["run"]
-            until(lambda run=run: not marked(run) and not list(tmp_path.glob(f"**/runs/{run}@*")))
+            until(lambda run=run: not list(tmp_path.glob(f"**/runs/{run}@*")))  # its sweeper's last act
 
 
 def spawn(connection, *, count=3):
     connection.tell({"do": "spawn", "child": "workers", "spec": {}})
     assert "parent" in connection.echoed(1)[0]
-    until(lambda: len(marked(connection.args["run"])) >= count)
+    until(lambda: len(sweeping.marked(**{sweeping.RUN_MARK: f"{connection.args['run']}@node1"})) >= count)
 
 
 def marked(run, node="node1"):
-    return sweeping.marked(**{sweeping.RUN_MARK: f"{run}@{node}"})
+    return sweeping.marked(**{sweeping.RUN_MARK: f"{own(run)}@{node}"})
 
 
 def until(condition, seconds=15):
@@ -346,7 +347,7 @@ def test_the_next_start_sweeps_what_a_dead_guard_and_sweeper_left(start, tmp_pat
     other = start("elsewhere", node="node2")
     assert other.ready["swept"] == []  # another node's folder may be shared storage
 
-    assert start("next").ready["swept"] == ["dead"]
+    assert start("next").ready["swept"] == [own("dead")]
     assert marked("dead") == []
     assert guarded(other)
 
