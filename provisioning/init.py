@@ -61,6 +61,7 @@ parallel = 32                         # hosts at a time
 uploads = 8                           # of them sending data
 connect_timeout = 10                  # seconds
 command_timeout = 600                 # seconds of silence
+layer_store = 16                      # GiB of image layers that every machine keeps to make small updates of
 """
 
 

@@ -115,12 +115,13 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hosts at a time, uploads at a time, and time limits in seconds."""
+    """Hosts at a time, uploads at a time, time limits in seconds, and GiB of image layers kept on each machine."""
 
     parallel: int = 32
     uploads: int = 8
     connect_timeout: int = 10
     command_timeout: int = 600
+    layer_store: int = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ class LimitsTable(_Table):
     uploads: Positive = 8
     connect_timeout: Positive = 10
     command_timeout: Positive = 600
+    layer_store: Positive = 16
 
 
 class ClusterText(_Table):

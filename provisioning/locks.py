@@ -35,9 +35,9 @@ def beside(folder: PurePosixPath) -> PurePosixPath:
 def known(cluster: Cluster) -> dict[str, PurePosixPath]:
     """Return every folder of a node that commands lock -> its lock file."""
     from provisioning.resources.environment.resource import wheels_on_node
-    from provisioning.resources.images.resource import archives_on_node
+    from provisioning.resources.images.resource import layers_on_node
 
-    stays = [*(folder.path for folder in cluster.datasets), wheels_on_node(cluster), archives_on_node(cluster)]
+    stays = [*(folder.path for folder in cluster.datasets), wheels_on_node(cluster), layers_on_node(cluster)]
     switched = [] if cluster.environment is None else [cluster.environment.prefix]
     return {str(folder): within(folder) for folder in stays} | {str(folder): beside(folder) for folder in switched}
 

@@ -84,6 +84,7 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
     core = [layers, kept, document.get("Architecture"), document.get("Os")]
     return {
         "id": document["Id"],
+        "tags": document.get("RepoTags") or [],
         "layers": layers,
         "print": hashlib.sha256(json.dumps(core, sort_keys=True, separators=(",", ":")).encode()).hexdigest(),
         "machine": document.get("Architecture"),
@@ -95,6 +96,15 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
 def ids() -> list[str]:
     """Return the ids of all images, those without a name included."""
     return sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))
+
+
+def stacks() -> list[list[str]]:
+    """Return the layers of every image, bottom first; those of images without a name included."""
+    every = ids()
+    if not every:
+        return []
+    lines = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *every).splitlines()
+    return [json.loads(line) or [] for line in lines if line.strip()]
 
 
 def same(seen: dict[str, Any] | None, wanted: dict[str, Any], store: str) -> bool:

@@ -32,3 +32,11 @@ def room(path: str) -> Dict[str, Any]:
         "inodes": status.f_favail if status.f_files else -1,
         "device": there.stat().st_dev,
     }
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that programs may still take on this machine."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -78,3 +80,31 @@ def forget(store: Path, wanted: Iterable[str]) -> None:
             file.unlink()
             if not any(file.parent.iterdir()):
                 file.parent.rmdir()
+
+
+def sweep(store: Path, most: int, used: Iterable[str]) -> list[str]:
+    """Remove what was not used for longest until a store holds at most so many bytes; return the paths.
+
+    Parameters
+    ----------
+    store : Path
+    most : int
+        Bytes.
+    used : iterable of str
+        Paths that are used now; they count as fresh and stay in any case.
+    """
+    kept = set(used)
+    for path in kept:
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(store / path)
+    files = stored(store)
+    total = sum(size for _, size in files)
+    removed = []
+    for path, size in sorted(files, key=lambda row: (store / row[0]).lstat().st_mtime):
+        if total <= most:
+            break
+        if path not in kept:
+            removed.append(path)
+            total -= size
+    forget(store, {path for path, _ in files} - set(removed))
+    return removed

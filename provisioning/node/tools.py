@@ -43,11 +43,9 @@ def run(command: list[str], beat: Beat | None = None, timeout: float | None = No
         When it does not start, fails, or takes too long.
     """
     name = " ".join(command[:3])
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "UV_PYTHON_DOWNLOADS": "never"}
-    environment.update({key: os.environ[key] for key in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR") if key in os.environ})
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            process = subprocess.Popen(command, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         except FileNotFoundError as error:
             raise MissingError("%s is not installed" % command[0], "install %s" % command[0]) from error
         try:
@@ -62,6 +60,13 @@ def run(command: list[str], beat: Beat | None = None, timeout: float | None = No
             return out.read().decode("utf-8", "replace")
         text = "\n".join(err.read().decode("utf-8", "replace").strip().splitlines()[-_TAIL:])
     raise RefusedError("%s ended with status %d: %s" % (name, process.returncode, text), remedy_for(text))
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every program that we run: nothing of the caller's but where things are."""
+    fixed = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "UV_PYTHON_DOWNLOADS": "never"}
+    kept = {key: os.environ[key] for key in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR") if key in os.environ}
+    return {**fixed, **kept}
 
 
 def _wait(process: subprocess.Popen[bytes], name: str, beat: Beat | None, timeout: float | None) -> None:

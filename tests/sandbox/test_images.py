@@ -1,7 +1,9 @@
 """`push-images` on real nodes: built once, sent where they lack, proven by identity."""
 
+import contextlib
 import json
 import os
+import random
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from provisioning.inventory import load
+from provisioning.launch import open_session
+from provisioning.resources.images.build import ensure, export
+from provisioning.resources.images.packed import LayerStore
+from provisioning.resources.images.resource import ledger
 from provisioning.sandbox.layout import FULL
 
 NODES = ("node1", "node2", "node3")
@@ -33,6 +40,12 @@ class Scene:
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert rows, done.stderr
         return done.returncode, {row["node"]: row for row in rows}
+
+    def store(self, node: str) -> dict[str, int]:
+        """Files of a node's store of layers, with their bytes."""
+        folder = f"/srv/timeeval/test-images-{os.getpid()}/store/images"
+        listed = self.sandbox.node(node).exec(["find", folder, "-name", "*.zst", "-printf", "%p %s\\n"]).stdout
+        return {path: int(size) for path, size in (line.split() for line in listed.splitlines())}
 
     def id(self, name: str, node: str | None = None) -> str:
         argv = ["docker", "image", "inspect", "--format", "{{.Id}}", name]
@@ -103,13 +116,15 @@ def test_all_nodes_get_the_same_images_and_a_second_run_changes_nothing(scene):
 
 def test_only_what_changed_is_loaded(scene):
     scene.push()
-    second = scene.id(scene.names[1])
+    first, second = (scene.id(name) for name in scene.names)
     (scene.contexts / "one" / "main.py").write_text("print('changed')\n")
     code, rows = scene.push()
     assert (code, states(rows)) == (0, ALL_CHANGED), rows
     assert rows["node1"]["made"][0]["title"] == f"load 1 images, 1 of them in place of others: {scene.names[0]}"
     assert scene.id(scene.names[0], "node3") == scene.id(scene.names[0])
     assert scene.id(scene.names[1], "node3") == second
+    everything = ["docker", "image", "ls", "--all", "--quiet", "--no-trunc"]
+    assert first not in scene.sandbox.node("node3").exec(everything).stdout
 
 
 def test_an_image_that_somebody_retagged_is_noticed_and_mended(scene):
@@ -123,6 +138,62 @@ def test_an_image_that_somebody_retagged_is_noticed_and_mended(scene):
     code, rows = scene.push()
     assert (code, states(rows)) == (0, {**ALL_OK, "node2": "changed"}), rows
     assert scene.id(scene.names[0], "node2") == scene.id(scene.names[0])
+
+
+def test_an_update_is_a_patch_and_what_cannot_be_applied_comes_whole(scene):
+    content = random.Random(os.getpid()).randbytes(200_000)
+    dockerfile = scene.contexts / "one" / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text() + "COPY data /app/\n")
+    (scene.contexts / "one" / "data").write_bytes(content)
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, ALL_CHANGED), rows
+
+    (scene.contexts / "one" / "data").write_bytes(content[:-1] + b"x")
+    store = scene.store("node2")
+    damaged = [path for path, size in store.items() if 200_000 < size < 210_000]
+    scene.sandbox.node("node2").exec(
+        ["dd", "if=/dev/zero", f"of={damaged[0]}", "bs=1", "seek=9", "count=9", "conv=notrunc"]
+    )
+    code, rows = scene.push()
+    assert (code, states(rows)) == (0, ALL_CHANGED), rows
+    titles = {name: [made["title"] for made in row["made"]] for name, row in rows.items()}
+    assert [len(titles[name]) for name in NODES] == [1, 2, 1], titles
+    assert "with all layers" in titles["node2"][1]
+    assert [scene.id(scene.names[0], name) for name in NODES] == [scene.id(scene.names[0])] * 3
+    patches = list((scene.contexts / "cache").rglob("*.from-*.zst"))
+    assert [patch.stat().st_size < 1000 for patch in patches] == [True]
+
+    # and the next update finds on every node what it can be made against
+    (scene.contexts / "one" / "data").write_bytes(content[:-2] + b"yz")
+    code, rows = scene.push()
+    assert (code, [len(row["made"]) for row in rows.values()]) == (0, [1, 1, 1]), rows
+    assert len(list((scene.contexts / "cache").rglob("*.from-*.zst"))) > len(patches)
+    assert [scene.id(scene.names[0], name) for name in NODES] == [scene.id(scene.names[0])] * 3
+
+
+def test_layers_that_are_gone_since_they_were_seen_are_noted_and_brought(scene):
+    cluster = load(scene.file)
+    images = ensure(cluster.images)
+    one = images[scene.names[0]]
+    store = LayerStore()
+    export([one], [], store)
+    document = {"name": one.name, "config": store.config(one.id), "layers": list(one.layers)}
+    arguments = {
+        "store": str(cluster.state / "store" / "images"),
+        "ledger": ledger(cluster.nodes[0]),
+        "load": {"images": [document], "pieces": [], "whole": False},
+        "images": {one.name: one.wanted()},
+        "tag": {},
+        "most": 1 << 30,
+    }
+    scene.sandbox.node("node1").exec(["mkdir", "-p", arguments["store"]], user="bench")
+    with contextlib.closing(open_session(cluster, cluster.nodes[0])) as session:
+        answer = session.call("provisioning.node.settle_images", arguments)
+    assert answer["again"] == [one.name]
+    code, rows = scene.push("--limit", "node1")
+    assert (code, states(rows)) == (0, {"node1": "changed"}), rows
+    assert "is not here any more" in rows["node1"]["made"][0]["title"]
+    assert scene.id(one.name, "node1") == one.id
 
 
 def test_a_node_that_is_down_is_named_and_the_others_finish(scene):

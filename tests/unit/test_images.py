@@ -43,6 +43,7 @@ def cluster(tmp_path):
 
 def difference(tmp_path, *, store="classic", machine="x86_64", **observed):
     seen = {"engine": {"store": store, "machine": machine}, "images": THERE, "ids": [], "store": []}
+    seen |= {"chains": [], "refused": {}, "zstd": True, "memory": 10**9}
     seen |= {"room": ROOM, "store_room": ROOM} | observed
     return ImagesResource().difference(cluster(tmp_path), NODE, seen, PLAN)
 
@@ -76,8 +77,8 @@ def test_no_engine_another_architecture_and_a_full_disk_are_findings(tmp_path):
     assert found.findings[0].remedy == "add this user to the group docker"
     found = difference(tmp_path, machine="aarch64", images={})
     assert "built for amd64, the node is aarch64" in found.findings[0].message
-    found = difference(tmp_path, images={}, room=ROOM | {"free": 299, "device": 2}, store_room=ROOM | {"free": 149})
-    assert [finding.message.split(" bytes")[0] for finding in found.findings] == ["300", "150"]
+    found = difference(tmp_path, images={}, room=ROOM | {"free": 199, "device": 2}, store_room=ROOM | {"free": 99})
+    assert [finding.message.split(" bytes")[0] for finding in found.findings] == ["200", "100"]
 
 
 def test_an_experiment_may_only_use_images_that_the_cluster_file_names(tmp_path):

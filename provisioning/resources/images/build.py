@@ -1,28 +1,25 @@
-"""Images on the driver: built when their context has changed, and written to archives that nodes load."""
+"""Images on the driver: built when their context has changed, and their layers taken out for nodes that lack them."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from provisioning.errors import ProvisionError
-from provisioning.manifest import Entry
-from provisioning.node import docker, tree
+from provisioning.node import docker
 from provisioning.node.tools import RefusedError
-from provisioning.resources.environment.wheels import has, keep
 from provisioning.resources.images import context
-from provisioning.scan import cache_folder
+from provisioning.resources.images.saving import take_out
 
 if TYPE_CHECKING:
     from provisioning.inventory import Image
+    from provisioning.resources.images.packed import LayerStore
 
 LABEL = "timeeval.context"
 _ELSEWHERE = ("DOCKER_HOST", "DOCKER_CONTEXT")
@@ -61,11 +58,6 @@ class Built:
     def wanted(self) -> dict[str, Any]:
         """Return what a node compares with, for `provisioning.node.docker.same`."""
         return {"id": self.id, "print": self.print, "store": self.store}
-
-
-def archive_store() -> Path:
-    """Return the folder of image archives on the driver, laid out like the one on the nodes."""
-    return cache_folder() / "images"
 
 
 def ensure(images: Sequence[Image]) -> dict[str, Built]:
@@ -146,31 +138,24 @@ def _run_build(name: str, digest: str, packed: BinaryIO) -> None:
         raise ProvisionError(f"building {name} failed: {words}", remedy="make `docker build` of its context work")
 
 
-def export(images: Sequence[Built]) -> Entry:
-    """Return the archive of these images in the driver's store; written once for as long as they do not change.
+def export(images: Sequence[Built], layers: Collection[str], store: LayerStore) -> None:
+    """Bring layers and configurations of images into the driver's store; what is there is not asked for again.
 
     Raises
     ------
     ProvisionError
-        When the engine cannot write it.
+        When the engine does not give them out.
     """
-    key = json.dumps(sorted([image.name, image.id] for image in images))
-    store = archive_store()
-    note = store / "sets" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    row = tree.read_json(str(note))
-    if isinstance(row, list) and has(store, Entry(*row)):
-        return Entry(*row)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=store) as scratch:
-        archive = Path(scratch, "images.tar")
-        try:
-            docker.docker("save", "--output", str(archive), *(image.name for image in images), timeout=None)
-        except RefusedError as error:
-            raise ProvisionError(f"the driver cannot save images: {error}", remedy=error.remedy) from error
-        entry = keep(archive, store)
-    now = docker.inspect([image.name for image in images])
-    moved = [image.name for image in images if (now[image.name] or {}).get("id") != image.id]
+    lacking = {layer for layer in layers if layer not in store}
+    unknown = [image for image in images if store.config(image.id) is None]
+    asked = [image for image in images if image in unknown or lacking & set(image.layers)]
+    if not asked:
+        return
+    store.folder.mkdir(parents=True, exist_ok=True)
+    configs = take_out(asked, lacking, store.put, store.folder)
+    now = docker.inspect([image.name for image in asked])
+    moved = [image.name for image in asked if (now[image.name] or {}).get("id") != image.id]
     if moved:
         raise ProvisionError(f"{', '.join(moved)} changed on the driver while it was saved", remedy="run it again")
-    tree.write_json(str(note), [entry.path, entry.size, entry.sha256])
-    return entry
+    for image in asked:
+        store.put_config(image.id, configs[image.name])

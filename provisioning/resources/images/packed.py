@@ -1,0 +1,207 @@
+"""Layers on the driver as they travel: packed once, known by digest, and as patches against layers a node has."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from provisioning.errors import ProvisionError
+from provisioning.manifest import Entry
+from provisioning.node import tree
+from provisioning.node.layers import short
+from provisioning.node.pack import LONG, has_zstd
+from provisioning.node.store import sweep
+from provisioning.resources.environment.wheels import has, keep
+from provisioning.resources.images.saving import CHUNK, WrongLayerError
+from provisioning.scan import cache_folder
+
+Form = Literal["zst", "gz"]
+
+WORTH = 0.7
+"""A patch that is larger than this part of the packed layer is not worth making."""
+LARGEST = (1 << 31) - (1 << 20)
+"""Bytes of the largest layer that a patch reaches into: the window of zstd ends at 2 GiB."""
+HISTORY = 8
+
+
+class LayerStore:
+    """The driver's store of layers, configurations and patches, laid out like the one on the nodes.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        By default a folder in the user's cache.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder() / "images"
+
+    def __contains__(self, layer: str) -> bool:
+        """Return whether a layer is here in any form."""
+        return any(self._noted(layer, form) is not None for form in ("zst", "gz"))
+
+    def raw_size(self, layer: str) -> int | None:
+        """Return the bytes of a layer's archive; None when it was never here."""
+        note = tree.read_json(str(self._note(layer)))
+        return int(note["size"]) if isinstance(note, dict) else None
+
+    def put(self, layer: str, pieces: Iterator[bytes]) -> None:
+        """Pack a layer.
+
+        Raises
+        ------
+        WrongLayerError
+            When the pieces do not have the digest `layer`; nothing is kept then.
+        """
+        form: Form = "zst" if has_zstd() else "gz"
+        digest, size = hashlib.sha256(), 0
+        with self._scratch() as scratch:
+            file = scratch / _name(layer, form)
+            with _packer(file, form) as packer:
+                for piece in pieces:
+                    digest.update(piece)
+                    size += len(piece)
+                    packer.write(piece)
+            if f"sha256:{digest.hexdigest()}" != layer:
+                raise WrongLayerError(f"{size} bytes with digest {digest.hexdigest()}")
+            self._write(layer, size, form, keep(file, self.folder))
+
+    def packed(self, layer: str, form: Form) -> Entry:
+        """Return a layer's file in one form; packed anew when it is here in the other."""
+        found = self._noted(layer, form)
+        if found is None:
+            with self._scratch() as scratch, self.raw(layer) as raw:
+                file = scratch / _name(layer, form)
+                with raw.open("rb") as source, _packer(file, form) as packer:
+                    shutil.copyfileobj(source, packer, CHUNK)
+                found = keep(file, self.folder)
+                self._write(layer, raw.stat().st_size, form, found)
+        return found
+
+    def patch(self, layer: str, basis: str) -> Entry | None:
+        """Return what makes `layer` of `basis`; None when that is hardly less than the packed layer itself."""
+        note = self.folder / "notes" / f"{short(basis)}-{short(layer)}.json"
+        known = tree.read_json(str(note))
+        if isinstance(known, list) and (not known or has(self.folder, Entry(*known))):
+            return Entry(*known) if known else None
+        with self._scratch() as scratch, self.raw(layer) as new, self.raw(basis) as old:
+            file = scratch / f"{layer.removeprefix('sha256:')}.from-{short(basis)}.zst"
+            command = ["zstd", "-q", "-3", f"--patch-from={old}", str(new), "-o", str(file)]
+            done = subprocess.run(command, capture_output=True, check=False)
+            worth = done.returncode == 0 and file.stat().st_size < WORTH * self.packed(layer, "zst").size
+            entry = keep(file, self.folder) if worth else None
+        tree.write_json(str(note), [] if entry is None else [entry.path, entry.size, entry.sha256])
+        return entry
+
+    @contextmanager
+    def raw(self, layer: str) -> Iterator[Path]:
+        """Unpack a layer for as long as it is looked at."""
+        with self._scratch() as scratch:
+            file = scratch / "layer.tar"
+            packed = self._noted(layer, "zst")
+            if packed is not None:
+                command = ["zstd", "-q", "-d", LONG, str(self.folder / packed.path), "-o", str(file)]
+                _run(command, f"unpacking layer {layer}")
+            else:
+                with gzip.open(self.folder / self.packed(layer, "gz").path) as source, file.open("wb") as target:
+                    shutil.copyfileobj(source, target, CHUNK)
+            yield file
+
+    # --- what belongs to images -----------------------------------------------------------------------------------
+
+    def config(self, image: str) -> str | None:
+        """Return the configuration of an image of this id, as it was saved."""
+        known = tree.read_json(str(self._config(image)))
+        return known if isinstance(known, str) else None
+
+    def put_config(self, image: str, config: bytes) -> None:
+        """Keep an image's configuration."""
+        self._make_folders()
+        tree.write_json(str(self._config(image)), config.decode("utf-8"))
+
+    def stacks(self, name: str) -> list[list[str]]:
+        """Return the layers that images of this name had here, the newest first."""
+        known = tree.read_json(str(self._history(name)))
+        return known if isinstance(known, list) else []
+
+    def remember(self, name: str, layers: Sequence[str]) -> None:
+        """Note the layers of the newest image of this name."""
+        self._make_folders()
+        earlier = [stack for stack in self.stacks(name) if stack != list(layers)]
+        tree.write_json(str(self._history(name)), [list(layers), *earlier][:HISTORY])
+
+    def sweep(self, most: int, used: Sequence[str]) -> list[str]:
+        """Remove what was not used for longest, until at most so many bytes are left; return its paths."""
+        return sweep(self.folder, most, used)
+
+    def _make_folders(self) -> None:
+        for name in ("notes", "configs", "names"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def _config(self, image: str) -> Path:
+        return self.folder / "configs" / f"{image.removeprefix('sha256:')}.json"
+
+    def _history(self, name: str) -> Path:
+        return self.folder / "names" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+
+    def _note(self, layer: str) -> Path:
+        return self.folder / "notes" / f"{layer.removeprefix('sha256:')}.json"
+
+    def _noted(self, layer: str, form: Form) -> Entry | None:
+        note = tree.read_json(str(self._note(layer)))
+        row = note.get(form) if isinstance(note, dict) else None
+        entry = None if row is None else Entry(*row)
+        return entry if entry is not None and has(self.folder, entry) else None
+
+    def _write(self, layer: str, size: int, form: Form, entry: Entry) -> None:
+        note = tree.read_json(str(self._note(layer)))
+        known = note if isinstance(note, dict) else {}
+        tree.write_json(str(self._note(layer)), {**known, "size": size, form: [entry.path, entry.size, entry.sha256]})
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        self._make_folders()
+        with tempfile.TemporaryDirectory(prefix=".packing-", dir=self.folder) as folder:
+            yield Path(folder)
+
+
+def _name(layer: str, form: Form) -> str:
+    return f"{layer.removeprefix('sha256:')}.tar.{form}"
+
+
+@contextmanager
+def _packer(file: Path, form: Form) -> Iterator[IO[bytes]]:
+    """Give a stream that packs what is written to it."""
+    if form == "gz":
+        with gzip.open(file, "wb", compresslevel=6) as packer:
+            yield cast("IO[bytes]", packer)
+        return
+    with subprocess.Popen(["zstd", "-q", "-3", LONG, "-T0", "-", "-o", str(file)], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        try:
+            with process.stdin as packer:
+                yield packer
+        except BrokenPipeError:
+            pass  # its exit status says why
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise ProvisionError(
+            f"zstd ended with status {process.returncode} while it packed a layer",
+            remedy=f"see whether {file.parent.parent} has room",
+        )
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(list(command), capture_output=True, check=False)
+    if done.returncode != 0:
+        words = done.stderr.decode("utf-8", "replace").strip()[-500:]
+        raise ProvisionError(f"{what} failed on the driver: {words}", remedy="see whether its disk has room")
