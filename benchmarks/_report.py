@@ -56,11 +56,12 @@ class Row:
 
 
 def show(rows: Iterable[Row], *, as_json: bool) -> None:
-    """Print rows as they arrive (table), or all of them in the end (JSON)."""
+    """Print rows as they arrive: a table, or one JSON object per line."""
     if as_json:
-        results = [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows]
-        json.dump({"machine": machine(), "rows": results}, sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        for row in rows:
+            document = {**asdict(row), "ratio": row.ratio, "met": row.met, "machine": machine()}
+            sys.stdout.write(json.dumps(document) + "\n")
+            sys.stdout.flush()
         return
     sys.stdout.write(f"{machine()}\n")
     line = "{:<54} {:>11} {:>12} {:<7} {:>9} {:>9} {:>5} {:>4}\n"
