@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from timeeval import cluster as clusters
+from timeeval.engines.base import Parcel
 from timeeval.errors import TimeEvalError
 from timeeval.remote_configuration import RemoteConfiguration
 from timeeval.run.model import Attempt, HostLost, HostUp, Interrupted, Outcome, Reported
@@ -86,7 +87,7 @@ class Run:
 
     async def submit(self, attempt_id, host, function=lambda: None):
         job = self.packer.pack_calls([function], "test")
-        await self.engine.submit(Attempt(attempt_id, "execution", 1, host), job)
+        await self.engine.submit(Parcel((Attempt(attempt_id, "execution", 1, host),), (job,)))
 
     async def wait_for(self, condition, seconds=60.0):
         async with asyncio.timeout(seconds):

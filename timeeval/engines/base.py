@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from timeeval.run.model import Attempt, Event
 
 Post = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What goes to one slot of one host, to be run one after the other.
+
+    Attributes
+    ----------
+    attempts : tuple of Attempt
+        All of one host.
+    jobs : tuple of bytes
+        Their jobs, in the same order, made by `timeeval.run.packing.Packer`.
+    """
+
+    attempts: tuple[Attempt, ...]
+    jobs: tuple[bytes, ...]
+
+    @property
+    def host(self) -> str:
+        """Where it goes."""
+        return self.attempts[0].host
 
 
 class Engine(Protocol):
@@ -28,8 +50,12 @@ class Engine(Protocol):
         """Return the folder, identical on every host, below which experiments write what belongs in `results_path`."""
         ...
 
-    async def submit(self, attempt: Attempt, job: bytes) -> None:
-        """Send `job` (made by `timeeval.evaluation.pack`) to `attempt.host`; return when it is on its way."""
+    async def submit(self, parcel: Parcel) -> None:
+        """Send attempts to a slot of their host; return when they are on their way.
+
+        Each is reported the moment it ends. When the slot's process is lost, all that were not reported are posted as
+        `Interrupted`.
+        """
         ...
 
     async def cancel(self, attempt_id: str) -> None:

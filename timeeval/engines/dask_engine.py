@@ -22,10 +22,10 @@ from timeeval.engines.dask_start import start_dask
 from timeeval.engines.hosts import SETTLE_SECONDS, Back, Cut, Ended, Gone, GuardedHost, News, Said
 from timeeval.engines.members import Member, Slot
 from timeeval.errors import EngineError
-from timeeval.run.model import Attempt, HostLost, HostUp, Interrupted, Report, Reported
+from timeeval.run.model import HostLost, HostUp, Interrupted, Report, Reported
 
 if TYPE_CHECKING:
-    from timeeval.engines.base import Post
+    from timeeval.engines.base import Parcel, Post
     from timeeval.engines.launching import Host, Launcher
 
 RUN_JOB = "timeeval.evaluation:run_job"
@@ -132,14 +132,15 @@ class DaskEngine:
         """See `timeeval.engines.base.Engine.results_dir`."""
         return results_path if self._results is None else self._results
 
-    async def submit(self, attempt: Attempt, job: bytes) -> None:
-        """Send an attempt to its host; it waits here while no worker of that host is free."""
-        member = self._members.get(attempt.host)
+    async def submit(self, parcel: Parcel) -> None:
+        """Send attempts to a slot of their host; they wait here while no worker of that host is free."""
+        member = self._members.get(parcel.host)
         if member is None:
-            self._post(Interrupted(attempt.id, f"{attempt.host} is not part of the run any more"))
+            for attempt in parcel.attempts:
+                self._post(Interrupted(attempt.id, f"{attempt.host} is not part of the run any more"))
             return
-        self._running[attempt.id] = member
-        member.waiting.append((attempt, job))
+        self._running.update(dict.fromkeys((attempt.id for attempt in parcel.attempts), member))
+        member.waiting.append(parcel)
         await self._pump(member)
 
     async def cancel(self, attempt_id: str) -> None:
@@ -223,9 +224,10 @@ class DaskEngine:
         for member in self._members.values():
             for slot in member.slots.values():
                 slot.address = None
-                attempt, slot.attempt = slot.attempt, None
-                if attempt is not None and self._running.pop(attempt.id, None) is not None:
-                    self._post(Interrupted(attempt.id, reason, cancelled=True))
+                interrupted, slot.open = slot.open, {}
+                for attempt_id in interrupted:
+                    if self._running.pop(attempt_id, None) is not None:
+                        self._post(Interrupted(attempt_id, reason, cancelled=True))
 
         async def clear(guard: GuardedHost) -> None:
             for child in ("client", "workers", "scheduler"):
@@ -297,9 +299,9 @@ class DaskEngine:
             self._later(self._settings.back_seconds, self._expect_back, member, slot)
         else:
             self._run(self._pump(member))
-        if slot.attempt is not None:  # its worker is another one now: Dask must say so, but is not waited for for ever
-            reason = "its Dask worker ended"
-            self._later(SETTLE_SECONDS, lambda a=slot.attempt: self._run(self._dask_failed(a.id, reason)))
+        if slot.open:  # its worker is another one now: Dask must say so, but is not waited for for ever
+            reason, first = "its Dask worker ended", next(iter(slot.open))
+            self._later(SETTLE_SECONDS, lambda: self._run(self._dask_failed(first, reason)))
 
     def _expect_back(self, member: Member, slot: Slot) -> None:
         if self._members.get(member.name) is member and slot.address is None and self._rebuilding is None:
@@ -323,17 +325,19 @@ class DaskEngine:
         if member is not None:
             slot = member.slot_of(attempt_id)
             if slot is not None:
-                slot.attempt = None
+                del slot.open[attempt_id]
             self._run(self._pump(member))
 
     async def _dask_failed(self, attempt_id: str, reason: str) -> None:
-        """Clean up after an attempt that came back without a report, then say so."""
+        """Clean up after an attempt that came back without a report, then say so of all that went with it."""
         member = self._running.get(attempt_id)
-        if member is None or member.slot_of(attempt_id) is None:
+        slot = None if member is None else member.slot_of(attempt_id)
+        if member is None or slot is None:
             return
-        del self._running[attempt_id]
-        await self._clean(member, attempt_id)
-        self._post(Interrupted(attempt_id, f"{member.name}: {reason}"))
+        lost = [open_id for open_id in slot.open if self._running.pop(open_id, None) is not None]
+        for open_id in lost:
+            await self._clean(member, open_id)
+            self._post(Interrupted(open_id, f"{member.name}: {reason}"))
         await self._pump(member)
 
     # --- slots and hosts ------------------------------------------------------------------------------------------
@@ -344,15 +348,15 @@ class DaskEngine:
         if centre is None or self._rebuilding is not None:
             return
         while (start := member.next_start()) is not None:
-            slot, attempt, job = start
-            details = {**asdict(attempt), "run_id": self._run_id, "slot": slot.name, **self._details}
+            slot, parcel = start
+            common = {"run_id": self._run_id, "slot": slot.name, **self._details}
             if member.standing:
-                details["standing"] = member.standing
+                common["standing"] = member.standing
             message = {
-                "attempt": attempt.id,
+                "attempts": [attempt.id for attempt in parcel.attempts],
                 "task": self._task,
-                "job": base64.b64encode(job).decode(),
-                "details": json.dumps(details),
+                "jobs": [base64.b64encode(job).decode() for job in parcel.jobs],
+                "details": [json.dumps({**asdict(attempt), **common}) for attempt in parcel.attempts],
                 "worker": slot.address,
             }
             with contextlib.suppress(EngineError):  # then the guard is gone, and that is news of its own
@@ -367,7 +371,7 @@ class DaskEngine:
             slot.address = None
             self._later(self._settings.back_seconds, self._expect_back, member, slot)
         await member.guarded.cancel(attempt_id, slot.name, slot.sent_to)
-        slot.attempt = None
+        slot.open.pop(attempt_id, None)
 
     def _lose(self, member: Member, reason: str, *, fenced_after: float) -> None:
         if self._members.pop(member.name, None) is None:

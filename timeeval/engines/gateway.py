@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, execute, incoming, versions
+from timeeval.engines.worker_main import CLOSE_SECONDS, REPORTS, Voice, execute, execute_all, incoming, versions
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -53,9 +53,11 @@ class Gateway:
         self._voice = voice
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler_lost = asyncio.Event()
+        self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
 
     async def serve(self) -> None:
         """Obey the driver until stdin ends; raises ConnectionError when the scheduler is lost."""
+        self._client.subscribe_topic(REPORTS, self._hear)
         obeying = asyncio.create_task(self._obey())
         losing = asyncio.create_task(self._scheduler_lost.wait())
         await asyncio.wait({obeying, losing}, return_when=asyncio.FIRST_COMPLETED)
@@ -69,15 +71,18 @@ class Gateway:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, attempt: str, task: str, job: str, details: str, worker: str) -> None:
+    async def _carry(self, attempts: list[str], task: str, jobs: list[str], details: list[str], worker: str) -> None:
         future: Future | None = None
+        key = attempts[0]
+        self._open[key] = list(attempts)
+        single = len(attempts) == 1
+        raw = [base64.b64decode(job) for job in jobs]
         try:
             future = self._client.submit(
-                execute,
+                execute if single else execute_all,
                 task,
-                base64.b64decode(job),
-                details,
-                key=attempt,
+                *((raw[0], details[0]) if single else (raw, details, key)),
+                key=key,
                 workers=[worker],
                 allow_other_workers=False,
                 retries=0,
@@ -89,15 +94,36 @@ class Gateway:
             if "scheduler-connection-lost" in str(error):
                 self._scheduler_lost.set()  # nothing is known of any attempt; this process ends and Dask is made anew
                 return
-            self._voice.say(event="interrupted", attempt=attempt, reason=_reason(error))
+            self._interrupted(key, _reason(error))
         else:
-            if type(text) is str:
-                self._voice.say(event="report", attempt=attempt, text=text)
-            else:
-                self._voice.say(event="interrupted", attempt=attempt, reason="the worker's answer is no report")
+            if type(text) is not str:
+                self._interrupted(key, "the worker's answer is no report")
+            elif single:
+                self._report(key, 0, text)
+            # those of a bundle were told one by one, by events that came before this answer
+            self._interrupted(key, "its worker did not report it")
         finally:
+            self._open.pop(key, None)
             if future is not None:
                 future.release()
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        """Take in the report of one of a bundle; what is not of that form is nobody's."""
+        match event:
+            case (_, (str(key), int(index), str(text))) if key in self._open:
+                self._report(key, index, text)
+
+    def _report(self, key: str, index: int, text: str) -> None:
+        attempts = self._open[key]
+        if 0 <= index < len(attempts) and attempts[index]:
+            self._voice.say(event="report", attempt=attempts[index], text=text)
+            attempts[index] = ""
+
+    def _interrupted(self, key: str, reason: str) -> None:
+        for index, attempt in enumerate(self._open[key]):
+            if attempt:
+                self._voice.say(event="interrupted", attempt=attempt, reason=reason)
+                self._open[key][index] = ""
 
 
 def _reason(error: BaseException) -> str:

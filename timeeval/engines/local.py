@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from timeeval.errors import EngineError
 from timeeval.evaluation import SlotPool, run_job
-from timeeval.run.model import Attempt, HostUp, Interrupted, Report, Reported
+from timeeval.run.model import Attempt, HostUp, Interrupted, Outcome, Report, Reported
 
 if TYPE_CHECKING:
-    from timeeval.engines.base import Post
+    from timeeval.engines.base import Parcel, Post
 
 
 def usable_cores() -> int:
@@ -42,6 +44,7 @@ class LocalEngine:
         # one thread more per slot: a new attempt waits for nothing while the former one's process is being ended
         self._threads = ThreadPoolExecutor(2 * self.slots, thread_name_prefix="timeeval-slot")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cancelled: set[str] = set()
 
     async def start(self, post: Post) -> None:
         """Offer the slots of this machine."""
@@ -52,25 +55,42 @@ class LocalEngine:
         """Return the results folder itself."""
         return results_path
 
-    async def submit(self, attempt: Attempt, job: bytes) -> None:
-        """Run the job in a thread that keeps a process."""
+    async def submit(self, parcel: Parcel) -> None:
+        """Run the jobs in a thread that keeps a process."""
         if self._post is None:
             raise EngineError("the local engine was not started")
-        task = asyncio.create_task(self._carry(attempt, job))
+        task = asyncio.create_task(self._carry(parcel, self._post))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, attempt: Attempt, job: bytes) -> None:
-        assert self._post is not None  # noqa: S101 - submit checked
+    async def _carry(self, parcel: Parcel, post: Post) -> None:
         loop = asyncio.get_running_loop()
         try:
-            text = await loop.run_in_executor(self._threads, run_job, job, asdict(attempt), self._pool)
-            self._post(Reported(Report.from_json(text)))
-        except (RuntimeError, ValueError) as error:  # the threads are shut down; a report nobody can read
-            self._post(Interrupted(attempt.id, f"{self.host}: {error}"))
+            await loop.run_in_executor(self._threads, self._run, parcel, loop, post)
+        except RuntimeError as error:  # the threads are shut down
+            self._interrupt(parcel.attempts, error, post)
+
+    def _run(self, parcel: Parcel, loop: asyncio.AbstractEventLoop, post: Post) -> None:
+        """Run one job after the other; each report is posted the moment it is there."""
+        for attempt, job in zip(parcel.attempts, parcel.jobs, strict=True):
+            if attempt.id in self._cancelled:
+                now = time.time()
+                report = Report(attempt.id, Outcome.CANCELLED, self.host, now, now, error="cancelled")
+            else:
+                try:
+                    report = Report.from_json(run_job(job, asdict(attempt), self._pool))
+                except ValueError as error:  # a report nobody can read
+                    loop.call_soon_threadsafe(self._interrupt, [attempt], error, post)
+                    continue
+            loop.call_soon_threadsafe(post, Reported(report))
+
+    def _interrupt(self, attempts: Iterable[Attempt], error: Exception, post: Post) -> None:
+        for attempt in attempts:
+            post(Interrupted(attempt.id, f"{self.host}: {error}"))
 
     async def cancel(self, attempt_id: str) -> None:
         """Kill the attempt's process; its report says that it was cancelled."""
+        self._cancelled.add(attempt_id)
         self._pool.cancel(attempt_id)
 
     async def collect(self, results_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from timeeval.engines.base import Parcel
 from timeeval.run.standing import digest_of
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Slot:
-    """One Dask worker that runs one attempt at a time.
+    """One Dask worker that runs one attempt at a time, one parcel after the other.
 
     Attributes
     ----------
@@ -25,16 +26,16 @@ class Slot:
         Where Dask reaches it; None while it is being made anew.
     pid : int
         Its process on the node.
-    attempt : Attempt or None
-        What was sent to it.
+    open : dict of str to Attempt
+        What was sent to it and did not come back yet, by id.
     sent_to : int
-        The process that the attempt was sent to.
+        The process that it was sent to.
     """
 
     name: str
     address: str | None = None
     pid: int = 0
-    attempt: Attempt | None = None
+    open: dict[str, Attempt] = field(default_factory=dict)
     sent_to: int = 0
 
 
@@ -45,7 +46,7 @@ class Member:
     guarded: GuardedHost
     slots: dict[str, Slot]
     standing: str = ""
-    waiting: deque[tuple[Attempt, bytes]] = field(default_factory=deque)
+    waiting: deque[Parcel] = field(default_factory=deque)
 
     @classmethod
     def of(cls, guarded: GuardedHost) -> Self:
@@ -61,22 +62,27 @@ class Member:
 
     def slot_of(self, attempt_id: str) -> Slot | None:
         """Return the slot that an attempt was sent to."""
-        return next((slot for slot in self.slots.values() if slot.attempt and slot.attempt.id == attempt_id), None)
+        return next((slot for slot in self.slots.values() if attempt_id in slot.open), None)
 
     def withdraw(self, attempt_id: str) -> bool:
         """Take an attempt out of those that wait; returns whether it was among them."""
-        entry = next((entry for entry in self.waiting if entry[0].id == attempt_id), None)
-        if entry is not None:
-            self.waiting.remove(entry)
-        return entry is not None
+        for index, parcel in enumerate(self.waiting):
+            rest = [pair for pair in zip(parcel.attempts, parcel.jobs, strict=True) if pair[0].id != attempt_id]
+            if len(rest) == len(parcel.attempts):
+                continue
+            del self.waiting[index]
+            if rest:
+                self.waiting.insert(index, Parcel(tuple(pair[0] for pair in rest), tuple(pair[1] for pair in rest)))
+            return True
+        return False
 
-    def next_start(self) -> tuple[Slot, Attempt, bytes] | None:
-        """Give the next waiting attempt to a free slot."""
+    def next_start(self) -> tuple[Slot, Parcel] | None:
+        """Give the next waiting parcel to a free slot."""
         if not self.waiting:
             return None
-        slot = next((slot for slot in self.slots.values() if slot.address is not None and slot.attempt is None), None)
+        slot = next((slot for slot in self.slots.values() if slot.address is not None and not slot.open), None)
         if slot is None:
             return None
-        attempt, job = self.waiting.popleft()
-        slot.attempt, slot.sent_to = attempt, slot.pid
-        return slot, attempt, job
+        parcel = self.waiting.popleft()
+        slot.open, slot.sent_to = {attempt.id: attempt for attempt in parcel.attempts}, slot.pid
+        return slot, parcel

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timeeval.engines.base import Parcel
 from timeeval.errors import EngineError, TimeEvalError
 from timeeval.run.model import Attempt, Event, HostLost, HostUp, Interrupted, Outcome, Reported
 
@@ -55,7 +56,7 @@ class Check:
         try:
             await self._engine.start(self._hear)
             for node in sorted(self._up):
-                await self._engine.submit(Attempt(node, "selfcheck", 1, node), self._job)
+                await self._engine.submit(Parcel((Attempt(node, "selfcheck", 1, node),), (self._job,)))
             await self._wait()
         except EngineError as error:
             for node in self._nodes:

@@ -32,6 +32,7 @@ POLL_SECONDS = 0.25
 CLOSE_SECONDS = 2.0
 PR_SET_PDEATHSIG = 1
 LINE_LIMIT = 1 << 30
+REPORTS = "timeeval-reports"
 
 
 def versions() -> dict[str, str]:
@@ -60,6 +61,16 @@ def execute(task: str, job: bytes, attempt: str) -> str:
     if type(text) is not str:
         raise TypeError(f"{task} returned {type(text).__name__}, not str")
     return text
+
+
+def execute_all(task: str, jobs: list[bytes], attempts: list[str], key: str) -> str:
+    """Run a bundle, one after the other; each report is told as an event the moment it is there."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    for index, (job, attempt) in enumerate(zip(jobs, attempts, strict=True)):
+        worker.log_event(REPORTS, [key, index, execute(task, job, attempt)])
+    return ""
 
 
 def probe(job: bytes, attempt: Mapping[str, Any]) -> str:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from timeeval.engines.base import Parcel
 from timeeval.errors import EngineError
 from timeeval.run import layout
 from timeeval.run.machine import Machine, Policy
 from timeeval.run.model import (
     Attempt,
     AttemptEnded,
+    AttemptStarted,
     Cancel,
     Cell,
     Command,
@@ -188,7 +190,7 @@ class Loop:
             self.post(Tick())
 
     async def _drive(self, machine: Machine, work: Work, cells: Mapping[str, Cell]) -> str:
-        keys: dict[str, str] = {}
+        keys: dict[str, str] = {}  # execution of each attempt that is out
         preparing: dict[str, HostUp] = {}
         while True:
             commands: list[Command] = []
@@ -201,13 +203,14 @@ class Loop:
                 commands += more_commands
                 rows += more_rows
             if rows:
+                keys.update({row.attempt.id: row.attempt.execution for row in rows if isinstance(row, AttemptStarted)})
                 await self._in_writer(self._journal.write, rows)
-                self._publish(rows, keys, cells)
                 if work.search is not None:
                     await self._in_writer(work.search.tell, rows, keys)
-            reason = await self._obey(commands, work, keys)
+                self._publish(rows, keys, cells)
+            reason = await self._obey(commands, work)
             if self._progress is not None:
-                self._progress.update(machine.remaining, len(machine.running))
+                self._progress.update(machine.remaining, machine.running_count)
             if reason is not None:
                 await self._finalize(work)
                 return reason
@@ -219,13 +222,12 @@ class Loop:
             events.append(self._events.get_nowait())
         return events
 
-    async def _obey(self, commands: Iterable[Command], work: Work, keys: dict[str, str]) -> str | None:
+    async def _obey(self, commands: Iterable[Command], work: Work) -> str | None:
         """Carry commands out; return the reason of `Finish`, None while the run goes on."""
         for command in commands:
             match command:
-                case Start(attempt):
-                    keys[attempt.id] = attempt.execution
-                    await self._submit(attempt, work)
+                case Start(attempts):
+                    await self._submit(attempts, work)
                 case Cancel(attempt_id):
                     await self._engine.cancel(attempt_id)
                 case SetAside(host, reason):
@@ -234,21 +236,27 @@ class Loop:
                     return reason
         return None
 
-    async def _submit(self, attempt: Attempt, work: Work) -> None:
+    async def _submit(self, attempts: Sequence[Attempt], work: Work) -> None:
         from timeeval.run.packing import PackingError
 
-        try:
-            if work.search is not None:
-                await self._in_writer(work.search.draw, attempt.execution)
-            job = work.job_of(attempt.execution, self._hosts[attempt.host])
-        except PackingError as error:
-            now = self.now()
-            self.post(Reported(Report(attempt.id, Outcome.ERROR, attempt.host, now, now, error=repr(error))))
+        sent: list[Attempt] = []
+        jobs: list[bytes] = []
+        for attempt in attempts:
+            try:
+                if work.search is not None:
+                    await self._in_writer(work.search.draw, attempt.execution)
+                jobs.append(work.job_of(attempt.execution, self._hosts[attempt.host]))
+                sent.append(attempt)
+            except PackingError as error:
+                now = self.now()
+                self.post(Reported(Report(attempt.id, Outcome.ERROR, attempt.host, now, now, error=repr(error))))
+        if not sent:
             return
         try:
-            await self._engine.submit(attempt, job)
+            await self._engine.submit(Parcel(tuple(sent), tuple(jobs)))
         except EngineError as error:
-            self.post(Interrupted(attempt.id, str(error)))
+            for attempt in sent:
+                self.post(Interrupted(attempt.id, str(error)))
 
     def _insist(self, machine: Machine) -> None:
         """Do not wait for ever for an engine that does not end what it was told to end."""
@@ -274,7 +282,7 @@ class Loop:
                     return event
                 attempt = Attempt(f"{work.run_id}-before{len(self._hosts)}", "", 1, host)
                 preparing[attempt.id] = event
-                await self._engine.submit(attempt, work.before)
+                await self._engine.submit(Parcel((attempt,), (work.before,)))
                 return None
             case Reported(report) if report.attempt in preparing:
                 held = preparing.pop(report.attempt)
@@ -293,7 +301,7 @@ class Loop:
             attempt = Attempt(f"{work.run_id}-after{number}", "", 1, host)
             waiting[attempt.id] = host
             try:
-                await self._engine.submit(attempt, work.after)
+                await self._engine.submit(Parcel((attempt,), (work.after,)))
             except EngineError as error:
                 _log.warning("%s was not finalized: %s", waiting.pop(attempt.id), error)
         with contextlib.suppress(TimeoutError):
@@ -311,15 +319,16 @@ class Loop:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def _publish(self, rows: Iterable[Row], keys: Mapping[str, str], cells: Mapping[str, Cell]) -> None:
+    def _publish(self, rows: Iterable[Row], keys: dict[str, str], cells: Mapping[str, Cell]) -> None:
         """Give files their names where they are on the driver already, and forget outcomes that are recorded."""
         for row in rows:
             if not isinstance(row, AttemptEnded):
                 continue
             attempt_id = row.report.attempt
+            key = keys.pop(attempt_id)
             try:
                 if row.report.outcome not in (Outcome.INFRA, Outcome.CANCELLED):
-                    layout.publish(self._results_path, cells[keys[attempt_id]], attempt_id)
+                    layout.publish(self._results_path, cells[key], attempt_id)
                 layout.forget_outcome(self._results_path, attempt_id)
             except OSError as error:  # tried again at the end of the run
                 _log.warning("files of attempt %s were not put in their place: %s", attempt_id, error)

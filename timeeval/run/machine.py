@@ -6,14 +6,20 @@ carried out; then a crash at any point loses at most work in progress, never a f
 * execution is at-least-once: an attempt that the machinery ended is tried again elsewhere, a bounded number of times;
 * the record is exactly-once: the first outcome of an attempt counts, a second or late one is kept as superseded;
 * what the algorithm did wrong (error, timeout, out of memory) is its result and is never tried again.
+
+Attempts that are expected to be short go to a slot as a bundle. Each has its own outcome; what is left of a bundle that
+the machinery ended is due again, each alone.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from timeeval.run.agenda import Agenda
+from timeeval.run.forecast import SURE, Forecast
+from timeeval.run.hosts import Host, Hosts
 from timeeval.run.model import (
     Attempt,
     AttemptEnded,
@@ -41,55 +47,53 @@ from timeeval.run.model import (
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the machine does when the machinery fails.
+    """What the machine does when the machinery fails, and how it sends work.
 
     Attributes
     ----------
     infra_retries : int
         How often an execution is tried again after an infrastructure error.
     host_failures : int
-        After so many executions in a row that ended as infrastructure errors on one host, the host is set aside; what
-        the loss of a host ended counts as one.
+        After so many failures of the machinery in a row on one host, the host is set aside; what the loss of a host or
+        of a bundle ended counts as one.
     patience : float
         Seconds to wait for a host to come (back) while none is usable, before the run gives up.
+    bundle_seconds : float
+        Executions that are known to be short go to a slot together, as many as fit in this time; 0: never.
+    bundle_most : int
+        The most of a bundle.
     """
 
     infra_retries: int = 2
     host_failures: int = 3
     patience: float = 30.0
+    bundle_seconds: float = 1.0
+    bundle_most: int = 64
 
 
 @dataclass(slots=True)
-class _Work:
-    execution: Execution
-    attempts: int
+class _Trouble:
+    """What the machinery did to an execution so far."""
+
     interruptions: int = 0
-    avoid: set[str] = field(default_factory=set)
+    avoid: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """What one slot has been given and did not end yet."""
+
+    host: Host
+    name: str
+    open: int
 
 
 @dataclass(slots=True)
 class _Running:
     attempt: Attempt
+    execution: Execution
+    bundle: _Bundle
     cancelled: bool = False
-    given_up_at: float | None = None  # its host is lost; a report is still welcome until then
-
-
-@dataclass(slots=True)
-class _Host:
-    name: str
-    slots: int
-    up: bool = True
-    aside: bool = False
-    busy: set[str] = field(default_factory=set)
-    failed: set[str] = field(default_factory=set)  # failures since the last success: an execution, or a whole loss
-
-    @property
-    def usable(self) -> bool:
-        return self.up and not self.aside
-
-    @property
-    def free(self) -> int:
-        return self.slots - len(self.busy) if self.usable else 0
 
 
 class Machine:
@@ -119,22 +123,22 @@ class Machine:
         prior_attempts: Mapping[str, int] | None = None,
         policy: Policy | None = None,
     ) -> None:
-        prior = prior_attempts or {}
+        due = list(executions)
+        seen: set[str] = set()
+        for execution in due:
+            if execution.key in seen:
+                raise ValueError(f"two executions have the key {execution.key}")
+            seen.add(execution.key)
         self._policy = policy or Policy()
         self._run_id = run_id
-        self._work: dict[str, _Work] = {}
-        self._queue: list[tuple[float, int, str]] = []
-        for position, execution in enumerate(executions):
-            if execution.key in self._work:
-                raise ValueError(f"two executions have the key {execution.key}")
-            self._work[execution.key] = _Work(execution, attempts=prior.get(execution.key, 0))
-            self._queue.append((-execution.expected_seconds, position, execution.key))
-        heapq.heapify(self._queue)
-        self._positions = len(self._queue)
+        self._attempts = dict(prior_attempts or {})
+        self._forecast = Forecast()
+        self._agenda = Agenda(due, self._forecast)
+        self._trouble: dict[str, _Trouble] = {}
+        self._hosts = Hosts(self._forecast)
         self._issued = 0
-        self._ended: set[str] = set()
         self._running: dict[str, _Running] = {}
-        self._hosts: dict[str, _Host] = {}
+        self._given_up: list[tuple[float, str]] = []  # heap of when attempts of lost hosts are not hoped for any more
         self._draining = False
         self._finished = False
         self._nobody_since: float | None = None
@@ -150,9 +154,14 @@ class Machine:
         return tuple(running.attempt for running in self._running.values())
 
     @property
+    def running_count(self) -> int:
+        """Number of attempts that are out."""
+        return len(self._running)
+
+    @property
     def remaining(self) -> int:
         """Number of executions without a final outcome, running ones included."""
-        return len(self._work)
+        return len(self._agenda) + len(self._running)
 
     def handle(self, event: Event, now: float) -> tuple[list[Command], list[Row]]:
         """Take in one event.
@@ -174,12 +183,12 @@ class Machine:
         commands: list[Command] = []
         rows: list[Row] = []
         match event:
-            case HostUp():
-                self._host_up(event)
-            case HostLost():
-                self._host_lost(event, now)
             case Reported(report):
                 self._reported(report, now, commands, rows)
+            case HostUp(host, slots):
+                self._hosts.up(host, slots)
+            case HostLost():
+                self._host_lost(event, now)
             case Interrupted():
                 self._interrupted(event, now, commands, rows)
             case StopRequested(stop_now):
@@ -194,67 +203,53 @@ class Machine:
 
     # --- events ---------------------------------------------------------------------------------------------------
 
-    def _host_up(self, event: HostUp) -> None:
-        host = self._hosts.setdefault(event.host, _Host(event.host, event.slots))
-        host.slots, host.up = event.slots, True
-        for attempt_id in host.busy:  # a cut shorter than the lease: what ran there still does
-            self._running[attempt_id].given_up_at = None
-
     def _host_lost(self, event: HostLost, now: float) -> None:
-        host = self._hosts.get(event.host)
-        if host is None:
-            return
-        host.up = False
-        fence = now + event.fenced_after
-        for attempt_id in host.busy:  # told twice: it may be known by now that nothing runs there any more
-            running = self._running[attempt_id]
-            running.given_up_at = fence if running.given_up_at is None else min(fence, running.given_up_at)
+        host = self._hosts.lost(event.host, now + event.fenced_after)
+        if host is not None:
+            for running in self._running.values():
+                if running.bundle.host is host:
+                    heapq.heappush(self._given_up, (host.given_up_at, running.attempt.id))
 
     def _reported(self, report: Report, now: float, commands: list[Command], rows: list[Row]) -> None:
         running = self._running.get(report.attempt)
         if running is None:
-            if report.attempt in self._ended:
+            if self._is_mine(report.attempt):
                 rows.append(AttemptSuperseded(report))
             return  # an attempt this run never made is nobody's record
-        attempt = running.attempt
-        report = replace(report, host=attempt.host)  # a node speaks for itself only
-        self._end(attempt)
-        host = self._hosts[attempt.host]
+        attempt, host = running.attempt, running.bundle.host
+        if report.host != attempt.host:  # a node speaks for itself only
+            report = replace(report, host=attempt.host)
+        self._end(running)
         if report.outcome is Outcome.CANCELLED and not running.cancelled:
             report = replace(report, outcome=Outcome.INFRA, error=report.error or "cancelled, but not by this run")
         if report.outcome is Outcome.INFRA and report.changed:
-            self._requeue(attempt.execution)  # nothing was tried: it does not count against the execution
+            self._again(running)  # nothing was tried: it does not count against the execution
             rows.append(AttemptEnded(report))
             self._set_aside(host, report.error, now, commands, rows)
             return
         if report.outcome is Outcome.INFRA:
-            rows.extend(self._failed(attempt, report))
+            rows.append(self._failed(running, report, cause=attempt.execution))
             self._judge(host, now, commands, rows)
             return
         if report.outcome is Outcome.CANCELLED:
-            self._requeue(attempt.execution)
+            self._again(running)
         else:
-            host.failed.clear()
-            del self._work[attempt.execution]
+            host.failures.clear()
+            self._trouble.pop(attempt.execution, None)
+            self._forecast.learn(running.execution, host.name, report.ended - report.started)
+            self._agenda.learned(running.execution.cell.algorithm)
         rows.append(AttemptEnded(report))
 
     def _interrupted(self, event: Interrupted, now: float, commands: list[Command], rows: list[Row]) -> None:
         running = self._running.get(event.attempt)
         if running is None:
             return
-        attempt = running.attempt
-        host = self._hosts[attempt.host]
-        if not host.up and running.given_up_at is not None and now < running.given_up_at and not event.cancelled:
+        host = running.bundle.host
+        if not host.is_up and now < host.given_up_at and not event.cancelled:
             return  # the host is lost but its lease is not over: the outcome may still come
-        self._end(attempt)
-        outcome = Outcome.CANCELLED if event.cancelled or running.cancelled else Outcome.INFRA
-        report = Report(attempt.id, outcome, attempt.host, now, now, error=event.reason)
-        if outcome is Outcome.CANCELLED:
-            self._requeue(attempt.execution)
-            rows.append(AttemptEnded(report))
-        else:
-            rows.extend(self._failed(attempt, report))
-            self._judge(host, now, commands, rows)
+        outcome = Outcome.CANCELLED if event.cancelled else Outcome.INFRA
+        report = Report(event.attempt, outcome, host.name, now, now, error=event.reason)
+        self._broken(running, report, running.bundle.name, commands, rows)
 
     def _stop(self, now: bool, commands: list[Command]) -> None:
         self._draining = True
@@ -266,102 +261,136 @@ class Machine:
 
     # --- consequences ---------------------------------------------------------------------------------------------
 
+    def _is_mine(self, attempt_id: str) -> bool:
+        run_id, _, number = attempt_id.rpartition("-")
+        return run_id == self._run_id and number.isdecimal() and 0 < int(number) <= self._issued
+
     def _give_up(self, now: float, commands: list[Command], rows: list[Row]) -> None:
-        over = [r for r in self._running.values() if r.given_up_at is not None and now >= r.given_up_at]
-        for running in over:
-            attempt = running.attempt
-            host = self._hosts[attempt.host]
-            self._end(attempt)
-            report = Report(attempt.id, Outcome.INFRA, attempt.host, now, now, error=f"lost with host {attempt.host}")
-            if running.cancelled:
-                self._requeue(attempt.execution)
-                rows.append(AttemptEnded(replace(report, outcome=Outcome.CANCELLED)))
-            else:
+        while self._given_up and self._given_up[0][0] <= now:
+            running = self._running.get(heapq.heappop(self._given_up)[1])
+            if running is None:
+                continue
+            host = running.bundle.host
+            if not host.is_up and host.given_up_at <= now:  # else it came back within its lease
+                error = f"lost with host {host.name}"
+                report = Report(running.attempt.id, Outcome.INFRA, host.name, now, now, error=error)
                 # However many experiments went with it: the loss of a host is one failure of that host.
-                rows.extend(self._failed(attempt, report, cause=f"lost at {running.given_up_at}"))
-                self._judge(host, now, commands, rows)
+                self._broken(running, report, f"lost at {host.given_up_at}", commands, rows)
 
-    def _end(self, attempt: Attempt) -> None:
-        del self._running[attempt.id]
-        self._ended.add(attempt.id)
-        self._hosts[attempt.host].busy.discard(attempt.id)
+    def _broken(self, running: _Running, report: Report, cause: str, commands: list[Command], rows: list[Row]) -> None:
+        """Book that the machinery ended an attempt without a report of its own."""
+        self._end(running)
+        if report.outcome is Outcome.CANCELLED or running.cancelled:
+            self._again(running)
+            rows.append(AttemptEnded(replace(report, outcome=Outcome.CANCELLED)))
+        else:
+            rows.append(self._failed(running, report, cause=cause))
+            self._judge(running.bundle.host, report.ended, commands, rows)
 
-    def _failed(self, attempt: Attempt, report: Report, cause: str = "") -> Iterator[Row]:
+    def _end(self, running: _Running) -> None:
+        del self._running[running.attempt.id]
+        running.bundle.open -= 1
+        if running.bundle.open == 0:
+            self._hosts.freed(running.bundle.host)
+
+    def _again(self, running: _Running) -> None:
+        self._attempts[running.execution.key] = running.attempt.number
+        self._agenda.add(running.execution)
+
+    def _failed(self, running: _Running, report: Report, *, cause: str) -> Row:
         """Book an infrastructure error: due again elsewhere, or final when its retries are used up.
 
-        What is counted against the host is the `cause`, by itself each execution.
+        What is counted against the host is the `cause`.
         """
-        work = self._work[attempt.execution]
-        work.interruptions += 1
-        work.avoid.add(attempt.host)
-        self._hosts[attempt.host].failed.add(cause or attempt.execution)
-        if work.interruptions > self._policy.infra_retries:
-            del self._work[attempt.execution]
+        key, host = running.execution.key, running.bundle.host
+        trouble = self._trouble.setdefault(key, _Trouble())
+        trouble.interruptions += 1
+        trouble.avoid |= {host.name}
+        host.failures.add(cause)
+        if trouble.interruptions > self._policy.infra_retries:
+            del self._trouble[key]
         else:
-            self._requeue(attempt.execution)
-        yield AttemptEnded(report)
+            self._again(running)
+        return AttemptEnded(report)
 
-    def _judge(self, host: _Host, now: float, commands: list[Command], rows: list[Row]) -> None:
-        if len(host.failed) >= self._policy.host_failures:
-            reason = f"{len(host.failed)} times in a row executions ended there as infrastructure errors"
+    def _judge(self, host: Host, now: float, commands: list[Command], rows: list[Row]) -> None:
+        if len(host.failures) >= self._policy.host_failures:
+            reason = f"{len(host.failures)} times in a row executions ended there as infrastructure errors"
             self._set_aside(host, reason, now, commands, rows)
 
-    def _set_aside(self, host: _Host, reason: str, now: float, commands: list[Command], rows: list[Row]) -> None:
-        if host.aside:
-            return
-        host.aside = True
-        commands.append(SetAside(host.name, reason))
-        rows.append(HostSetAside(host.name, reason, now))
+    def _set_aside(self, host: Host, reason: str, now: float, commands: list[Command], rows: list[Row]) -> None:
+        if self._hosts.set_aside(host):
+            commands.append(SetAside(host.name, reason))
+            rows.append(HostSetAside(host.name, reason, now))
 
-    def _requeue(self, key: str) -> None:
-        self._positions += 1
-        heapq.heappush(self._queue, (-self._work[key].execution.expected_seconds, self._positions, key))
+    # --- sending --------------------------------------------------------------------------------------------------
 
     def _dispatch(self, now: float, commands: list[Command], rows: list[Row]) -> None:
         if self._draining:
             return
-        usable = {host.name for host in self._hosts.values() if host.usable}
-        free = [host for host in self._hosts.values() if host.free > 0]
-        passed_over: list[tuple[float, int, str]] = []
-        while free and self._queue:
-            entry = heapq.heappop(self._queue)
-            work = self._work[entry[2]]
-            avoid = work.avoid if usable - work.avoid else set()
-            candidates = [host for host in free if host.name not in avoid]
-            if not candidates:
-                passed_over.append(entry)
+        passed_over: list[Execution] = []
+        while self._hosts.any_free() and (execution := self._agenda.take()) is not None:
+            trouble = self._trouble.get(execution.key)
+            host = self._hosts.best(trouble.avoid if trouble is not None else frozenset())
+            if host is None:
+                passed_over.append(execution)
                 continue
-            host = max(candidates, key=lambda h: (h.free / h.slots, h.name))
-            attempt = self._start(work, host)
-            commands.append(Start(attempt))
-            rows.append(AttemptStarted(attempt, now))
-            if host.free <= 0:
-                free.remove(host)
-        for entry in passed_over:
-            heapq.heappush(self._queue, entry)
+            chosen = [execution]
+            if trouble is None:
+                self._fill(chosen)
+            attempts = self._start(chosen, host)
+            commands.append(Start(attempts))
+            rows.extend(AttemptStarted(attempt, now) for attempt in attempts)
+        for execution in passed_over:
+            self._agenda.add(execution)
 
-    def _start(self, work: _Work, host: _Host) -> Attempt:
-        self._issued += 1
-        work.attempts += 1
-        attempt = Attempt(f"{self._run_id}-{self._issued}", work.execution.key, work.attempts, host.name)
-        self._running[attempt.id] = _Running(attempt)
-        host.busy.add(attempt.id)
-        return attempt
+    def _fill(self, chosen: list[Execution]) -> None:
+        """Make a bundle of an execution that is known to be short and of what follows it, if that is short as well."""
+        total = self._known_seconds(chosen[0])
+        # so that all slots end at about the same time, each gets but a part of what is left
+        most = min(self._policy.bundle_most, 1 + len(self._agenda) // (2 * max(1, self._hosts.slots)))
+        while total < self._policy.bundle_seconds and len(chosen) < most:
+            following = self._agenda.peek()
+            if following is None or following.key in self._trouble:
+                return
+            total += self._known_seconds(following)
+            if total > self._policy.bundle_seconds:
+                return
+            self._agenda.take()
+            chosen.append(following)
+
+    def _known_seconds(self, execution: Execution) -> float:
+        if not execution.measured and self._forecast.seen(execution.cell.algorithm) < SURE:
+            return float("inf")
+        return self._forecast.seconds(execution)
+
+    def _start(self, chosen: list[Execution], host: Host) -> tuple[Attempt, ...]:
+        name = chosen[0].key if len(chosen) == 1 else f"bundle {self._run_id}-{self._issued + 1}"
+        bundle = _Bundle(host, name, len(chosen))
+        self._hosts.taken(host)
+        attempts = []
+        for execution in chosen:
+            self._issued += 1
+            number = self._attempts.get(execution.key, 0) + 1
+            attempt = Attempt(f"{self._run_id}-{self._issued}", execution.key, number, host.name)
+            self._running[attempt.id] = _Running(attempt, execution, bundle)
+            attempts.append(attempt)
+        return tuple(attempts)
 
     def _maybe_finish(self, now: float, commands: list[Command]) -> None:
         if self._running:
             self._nobody_since = None
             return
-        if not self._work:
+        if not len(self._agenda):
             reason = ""
         elif self._draining:
             reason = "stopped on request"
-        elif any(host.usable for host in self._hosts.values()):
+        elif self._hosts.any_usable():
             return
         else:
             self._nobody_since = now if self._nobody_since is None else self._nobody_since
             if now - self._nobody_since < self._policy.patience:
                 return
-            reason = f"no usable host for {self._policy.patience:g} s, {len(self._work)} executions are left"
+            reason = f"no usable host for {self._policy.patience:g} s, {len(self._agenda)} executions are left"
         self._finished = True
         commands.append(Finish(reason))

@@ -53,11 +53,15 @@ class Execution:
         The row it fills.
     expected_seconds : float
         Estimate of its duration; only orders the work.
+    measured : bool
+        Whether the estimate comes from earlier runs; else it is the length of the dataset, or any other guess that
+        grows with the duration. The same for all executions of an algorithm.
     """
 
     key: str
     cell: Cell
     expected_seconds: float = 1.0
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +197,9 @@ Event = HostUp | HostLost | Reported | Interrupted | StopRequested | Tick
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Send this attempt to its host."""
+    """Send these attempts to their host, where one slot runs them one after the other."""
 
-    attempt: Attempt
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True, slots=True)

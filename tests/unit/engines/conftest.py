@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from timeeval.engines.base import Parcel
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host, LocalLauncher
@@ -76,7 +77,11 @@ class Run:
         await self.engine.stop()
 
     async def submit(self, attempt_id: str, job: str, host: str = "host1"):
-        await self.engine.submit(Attempt(attempt_id, "execution", 1, host), job.encode())
+        await self.engine.submit(Parcel((Attempt(attempt_id, "execution", 1, host),), (job.encode(),)))
+
+    async def submit_bundle(self, **jobs: str):
+        attempts = tuple(Attempt(name, "execution", 1, "host1") for name in jobs)
+        await self.engine.submit(Parcel(attempts, tuple(job.encode() for job in jobs.values())))
 
     async def wait_for(self, condition, seconds=20.0):
         """Return the first event for which the condition holds."""

@@ -105,6 +105,35 @@ def test_a_killed_worker_interrupts_its_attempt_and_comes_back(live):
     assert not any(isinstance(event, HostLost) for event in events)
 
 
+def test_each_of_a_bundle_is_reported_the_moment_it_ends(live):
+    async def scenario(run):
+        await run.submit_bundle(first="sleep 0", second="sleep 0", last="sleep 600")
+        early = [await run.outcome("first"), await run.outcome("second")]
+        told = [event for event in run.events if isinstance(event, Reported)]
+        await run.engine.cancel("last")
+        return early, told, await run.outcome("last")
+
+    early, told, last = live.do(scenario)
+
+    assert early == told
+    assert [event.report.attempt for event in early] == ["first", "second"]
+    assert last == Interrupted("last", "cancelled", cancelled=True)
+
+
+def test_what_is_left_of_a_lost_bundle_is_interrupted_one_by_one(live):
+    async def scenario(run):
+        await run.submit_bundle(fine="sleep 0", poison="die 0.3", innocent="sleep 0")
+        await run.submit("next", "sleep 0")
+        return [await run.outcome(name) for name in ("fine", "poison", "innocent", "next")]
+
+    fine, poison, innocent, following = live.do(scenario)
+
+    assert isinstance(fine, Reported)
+    assert (poison.attempt, poison.cancelled) == ("poison", False)
+    assert (innocent.attempt, innocent.cancelled) == ("innocent", False)
+    assert isinstance(following, Reported)
+
+
 def test_cancel_ends_the_attempt_with_all_it_started(live):
     async def scenario(run):
         await run.submit("long", "spawn 600")

@@ -39,7 +39,7 @@ def ok(attempt: Attempt, outcome: Outcome = Outcome.OK) -> Reported:
 
 
 def started(commands: list[Command]) -> list[Attempt]:
-    return [command.attempt for command in commands if isinstance(command, Start)]
+    return [attempt for command in commands if isinstance(command, Start) for attempt in command.attempts]
 
 
 class Drive:
@@ -243,3 +243,118 @@ def test_a_host_known_to_be_clean_is_waited_for_no_longer() -> None:
     drive(HostLost(attempt.host, "connection lost", fenced_after=300.0))
     [again] = started(drive(HostLost(attempt.host, "it was started anew", fenced_after=0.0), after=5.0))
     assert again.host != attempt.host
+
+
+# --- bundles ----------------------------------------------------------------------------------------------------------
+
+
+def bundles(commands: list[Command]) -> list[list[str]]:
+    return [[attempt.execution for attempt in c.attempts] for c in commands if isinstance(c, Start)]
+
+
+class Bundles(Drive):
+    """Twenty short executions on one slot; three have ended, so it is known that they are short."""
+
+    def __init__(self, seconds: float = 0.1, **policy: float) -> None:
+        super().__init__(*(f"{n:02}" for n in range(20)), policy=Policy(**policy))
+        self.seconds = seconds
+        self.last = self(HostUp("a", 1))
+        for _ in range(3):
+            self.last = self(self.ended(started(self.last)[0]))
+
+    def ended(self, attempt: Attempt, outcome: Outcome = Outcome.OK) -> Reported:
+        return Reported(Report(attempt.id, outcome, attempt.host, 0.0, self.seconds))
+
+
+def test_executions_that_are_known_to_be_short_go_together() -> None:
+    assert bundles(Bundles().last) == [[f"{n:02}" for n in range(3, 12)]]  # half of what is left, and less than 1 s
+    assert bundles(Bundles(seconds=0.3).last) == [["03", "04", "05"]]
+    assert bundles(Bundles(bundle_most=2).last) == [["03", "04"]]
+
+
+@pytest.mark.parametrize("options", [{"seconds": 2.0}, {"bundle_seconds": 0.0}])
+def test_others_go_alone(options: dict[str, float]) -> None:
+    assert bundles(Bundles(**options).last) == [["03"]]
+
+
+def test_each_of_a_bundle_has_an_outcome_of_its_own_and_the_slot_is_taken_until_the_last() -> None:
+    drive = Bundles(bundle_most=3)
+    first, second, third = started(drive.last)
+    assert drive(drive.ended(first)) == []
+    assert drive(drive.ended(third, Outcome.ERROR)) == []
+    assert len(started(drive(drive.ended(second)))) == 3
+    ends = [row.report for row in drive.rows if isinstance(row, AttemptEnded)][-3:]
+    assert [(end.attempt, end.outcome) for end in ends] == [
+        (first.id, Outcome.OK),
+        (third.id, Outcome.ERROR),
+        (second.id, Outcome.OK),
+    ]
+
+
+def test_what_is_left_of_a_lost_bundle_runs_again_each_alone_and_counts_once_against_the_host() -> None:
+    drive = Bundles(host_failures=2)
+    members = started(drive.last)
+    drive(drive.ended(members[0]))
+    commands: list[Command] = []
+    for member in members[1:]:
+        commands += drive(Interrupted(member.id, "worker killed"))
+    assert not [c for c in commands if isinstance(c, SetAside)]
+    while not drive.machine.finished:
+        alone = bundles(commands)
+        lost = {member.execution for member in members[1:]}
+        assert all(len(bundle) == 1 for bundle in alone if lost & set(bundle))
+        commands = drive(drive.ended(drive.machine.running[0]))
+    assert drive.machine.remaining == 0
+
+
+def test_a_stop_cancels_each_of_a_bundle() -> None:
+    drive = Bundles(bundle_most=3)
+    members = started(drive.last)
+    assert drive(StopRequested(now=True)) == [Cancel(member.id) for member in members]
+    for member in members[:-1]:
+        assert drive(Interrupted(member.id, "cancelled", cancelled=True)) == []
+    assert drive(Interrupted(members[-1].id, "cancelled", cancelled=True)) == [Finish("stopped on request")]
+
+
+# --- what is learned of durations -------------------------------------------------------------------------------------
+
+
+def test_an_algorithm_that_turns_out_to_be_slow_goes_first() -> None:
+    grid = [Execution(f"{a}{n}", Cell(a, "c", f"{n}", "p", 1), 10.0) for n in range(4) for a in ("slow", "quick")]
+    machine = Machine(grid, "r", policy=Policy(bundle_seconds=0))
+    took = {"slow": 50.0, "quick": 1.0}
+    order = []
+    commands, _ = machine.handle(HostUp("a", 1), 0.0)
+    while not machine.finished:
+        (attempt,) = started(commands)
+        order.append(attempt.execution)
+        report = Report(attempt.id, Outcome.OK, "a", 0.0, took[attempt.execution[:-1]])
+        commands, _ = machine.handle(Reported(report), 0.0)
+    assert order[:3] == ["slow0", "quick0", "slow1"]
+    assert order[3:] == ["slow2", "slow3", "quick1", "quick2", "quick3"]
+
+
+def test_estimates_of_earlier_runs_order_what_has_not_run_yet() -> None:
+    known = {"x": 1.0, "y": 9.0}
+    grid = [Execution(name, Cell(name, "c", "d", "p", 1), known[name], measured=True) for name in known]
+    machine = Machine(grid, "r")
+    commands, _ = machine.handle(HostUp("a", 1), 0.0)
+    assert [attempt.execution for attempt in started(commands)] == ["y"]
+
+
+def test_a_host_that_is_slow_is_the_last_to_be_chosen() -> None:
+    grid = [Execution(f"x{n:02}", Cell("x", "c", "d", f"{n}", 1), 1.0) for n in range(40)]
+    machine = Machine(grid, "r", policy=Policy(bundle_seconds=0))
+    machine.handle(HostUp("a-slow", 1), 0.0)
+    machine.handle(HostUp("b-quick", 1), 0.0)
+    for _ in range(12):
+        for attempt in machine.running:
+            seconds = 30.0 if attempt.host == "a-slow" else 10.0
+            machine.handle(Reported(Report(attempt.id, Outcome.OK, attempt.host, 0.0, seconds)), 0.0)
+    assert machine._forecast.slowness("a-slow") > 1.2
+    assert machine._forecast.slowness("b-quick") < 1
+    for host in ("a-slow", "b-quick"):
+        machine.handle(HostLost(host, "cut"), 0.0)
+    machine.handle(HostUp("a-slow", 2), 0.0)
+    commands, _ = machine.handle(HostUp("b-quick", 3), 0.0)
+    assert [attempt.host for attempt in started(commands)] == ["b-quick"] * 3

@@ -36,7 +36,7 @@ from timeeval.run.model import (
     StopRequested,
     Tick,
 )
-from timeeval.run.records import Limits, RunInfo
+from timeeval.run.records import Limits, MetricIdentity, RunInfo, Scored
 
 HOSTS = ("a", "b", "c")
 ALGORITHM_OUTCOMES = (Outcome.OK, Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM)
@@ -50,13 +50,14 @@ def executions(count: int) -> list[Execution]:
 class World(RuleBasedStateMachine):
     """Hosts that crash, messages that are lost, doubled and late, and a driver that dies."""
 
-    @initialize(count=st.integers(1, 6))
+    @initialize(count=st.integers(1, 20))
     def begin(self, count: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "journal.sqlite"
         self.grid = executions(count)
         self.now = 0.0
         self.runs = 0
+        self.metrics = {"ROC_AUC": MetricIdentity()}
         self.sent: dict[str, Attempt] = {}  # every attempt ever sent, over all drivers
         self.messages: list[Report] = []  # reports made durable on nodes, delivered or not
         self.finals: dict[str, str] = {}  # execution -> attempt that is its record
@@ -75,7 +76,7 @@ class World(RuleBasedStateMachine):
             assert outcome in ALGORITHM_OUTCOMES
             self.finals.setdefault(key, "adopted")
         due = [execution for execution in self.grid if execution.key not in done]
-        run = RunInfo(f"r{self.runs}", 1, "grid", self.now)
+        run = RunInfo(f"r{self.runs}", 1, "grid", self.now, metrics=dict(self.metrics))
         self.journal.begin_run(run, [(execution, {}) for execution in self.grid])
         self.machine = Machine(due, run.id, self.journal.attempts_made(), POLICY)
         self.interruptions = {}
@@ -83,6 +84,7 @@ class World(RuleBasedStateMachine):
         self.up: set[str] = set()
         self.aside: set[str] = set()
         self.out: dict[str, Attempt] = {}
+        self.bundles: list[set[str]] = []
         self.stopping = False
         self.finish: Finish | None = None
 
@@ -97,13 +99,17 @@ class World(RuleBasedStateMachine):
         for command in commands:
             assert not finished_before, f"{command} after the end"
             match command:
-                case Start(attempt):
-                    assert AttemptStarted(attempt, self.now) in rows, "sent before it was durable"
-                    assert attempt.host in self.up - self.aside
-                    assert not self.stopping
-                    assert attempt.id not in self.sent
-                    assert attempt.execution not in {a.execution for a in self.out.values()}
-                    self.sent[attempt.id] = self.out[attempt.id] = attempt
+                case Start(attempts):
+                    assert len({attempt.host for attempt in attempts}) == 1
+                    self.bundles.append({attempt.id for attempt in attempts})
+                    for attempt in attempts:
+                        assert AttemptStarted(attempt, self.now) in rows, "sent before it was durable"
+                        assert attempt.host in self.up - self.aside
+                        assert not self.stopping
+                        assert attempt.id not in self.sent
+                        assert attempt.execution not in {a.execution for a in self.out.values()}
+                        assert len(attempts) == 1 or not self.interruptions.get(attempt.execution), "not alone"
+                        self.sent[attempt.id] = self.out[attempt.id] = attempt
                 case Cancel(attempt_id):
                     assert attempt_id in self.out
                 case SetAside(host):
@@ -167,6 +173,60 @@ class World(RuleBasedStateMachine):
     def machinery_breaks(self, data: st.DataObject) -> None:
         self.feed(Interrupted(data.draw(st.sampled_from(sorted(self.out))), "worker killed"))
 
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def slot_is_lost_with_its_bundle(self, data: st.DataObject) -> None:
+        attempt_id = data.draw(st.sampled_from(sorted(self.out)))
+        (bundle,) = [bundle for bundle in self.bundles if attempt_id in bundle]
+        aside = set(self.aside)
+        failures = self.interrupted_here(self.out[attempt_id].host)
+        for member in sorted(bundle & set(self.out)):
+            self.feed(Interrupted(member, "worker killed"))
+        if failures == 0 and POLICY.host_failures > 1:
+            assert self.aside == aside, "a lost bundle counted more than once"
+
+    def interrupted_here(self, host: str) -> int:
+        """Count infrastructure errors of a host that this driver has seen."""
+        return sum(1 for a in self.sent.values() if a.host == host and self.interruptions.get(a.execution))
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def node_is_not_what_was_proven(self, data: st.DataObject) -> None:
+        attempt = self.out[data.draw(st.sampled_from(sorted(self.out)))]
+        if any(report.attempt == attempt.id for report in self.messages):
+            return
+        self.interruptions[attempt.execution] = self.interruptions.get(attempt.execution, 0) - 1  # nobody is blamed
+        self.feed(Reported(Report(attempt.id, Outcome.INFRA, attempt.host, 0.0, 0.0, changed=True)))
+        assert attempt.host in self.aside
+
+    @rule(host=st.sampled_from(HOSTS))
+    def host_is_cut_off_and_back_within_its_lease(self, host: str) -> None:
+        if host not in self.up:
+            return
+        before = {attempt.id for attempt in self.out.values() if attempt.host == host}
+        self.up.discard(host)
+        self.feed(HostLost(host, "cut", 5.0))
+        self.now += 3.0
+        for attempt_id in sorted(before):
+            self.feed(Interrupted(attempt_id, "connection lost"))
+        self.up.add(host)
+        self.feed(HostUp(host, self.slots[host]))
+        self.now += 20.0
+        self.feed(Tick())
+        assert before <= set(self.out), "what ran on was given up"
+
+    @rule(name=st.sampled_from(["PR_AUC", "RANGE_PR_AUC"]))
+    def metric_is_added_to_what_is_stored(self, name: str) -> None:
+        assert self.journal is not None
+        self.journal.close()
+        self.metrics[name] = MetricIdentity()
+        self.drive()
+        lacking = self.journal.lacking()
+        values = {name: 0.25}
+        self.journal.add_metrics(Scored(lack.attempt, lack.names, values) for lack in lacking.values())
+        assert self.journal.lacking() == {}
+        assert set(self.journal.finished(Limits())) == set(self.finals), "the executions are untouched"
+
     @rule(seconds=st.sampled_from([0.1, 2.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -186,7 +246,10 @@ class World(RuleBasedStateMachine):
     @invariant()
     def slots_are_never_overbooked(self) -> None:
         for host, slots in getattr(self, "slots", {}).items():
-            assert sum(a.host == host for a in self.out.values()) <= max(slots, 2)
+            busy = [
+                bundle for bundle in self.bundles if any(i in self.out and self.out[i].host == host for i in bundle)
+            ]
+            assert len(busy) <= max(slots, 2)
 
     @invariant()
     def the_journal_knows_every_record(self) -> None:
@@ -223,7 +286,7 @@ class World(RuleBasedStateMachine):
 
 
 World.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestWorld = World.TestCase
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +21,9 @@ from timeeval.run.model import Attempt, Cell, Execution, HostLost, HostUp, Inter
 from timeeval.run.packing import PackingError, encode
 from timeeval.run.records import MetricIdentity, RunInfo
 from timeeval.run.session import Place
+
+if TYPE_CHECKING:
+    from timeeval.engines.base import Parcel
 
 Answer = Callable[["FakeEngine", Attempt], object]
 
@@ -48,13 +52,14 @@ class FakeEngine:
     def results_dir(self, results_path: Path) -> Path:
         return results_path
 
-    async def submit(self, attempt: Attempt, job: bytes) -> None:
-        self.sent.append((attempt, job.decode(errors="replace")))
-        event = self.answer(self, attempt)
-        if isinstance(event, Exception):
-            raise event
-        if event is not None:
-            self.loop.call_soon(self.post, event)
+    async def submit(self, parcel: Parcel) -> None:
+        for attempt, job in zip(parcel.attempts, parcel.jobs, strict=True):
+            self.sent.append((attempt, job.decode(errors="replace")))
+            event = self.answer(self, attempt)
+            if isinstance(event, Exception):
+                raise event
+            if event is not None:
+                self.loop.call_soon(self.post, event)
 
     async def cancel(self, attempt_id: str) -> None:
         self.calls.append(f"cancel {attempt_id}")
