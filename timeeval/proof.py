@@ -20,6 +20,28 @@ SCHEMA = "timeeval.proof/1"
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """How hosts were proven, and what is to be done where they are not so any more.
+
+    Attributes
+    ----------
+    carrier : str
+        What looked at the hosts: ``ssh``, a task on a ``worker``, or this ``process``.
+    verified : bool
+        Whether what was seen agrees with receipts of `timeeval-provision verify`; else it was only observed.
+    mend : callable
+        What to do when a host has changed, as a sentence.
+    equal : str
+        What to do when hosts differ.
+    """
+
+    carrier: str
+    verified: bool
+    mend: Callable[[str], str]
+    equal: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What was proven equal on all nodes of a run.
 
@@ -35,6 +57,8 @@ class Proof:
         Per node the digest of its receipt, when it was written and what it says of the machine.
     standings : Mapping[str, str]
         Per node what it checks before each attempt (`timeeval.run.standing`).
+    verified : bool
+        Whether nodes agree with receipts, or were only looked at.
     """
 
     image_ids: Mapping[str, str]
@@ -42,6 +66,7 @@ class Proof:
     data_digests: Mapping[Path, str]
     nodes: Mapping[str, Mapping[str, Any]]
     standings: Mapping[str, str]
+    verified: bool = True
 
     @classmethod
     def of(
@@ -49,8 +74,8 @@ class Proof:
         receipts: Mapping[str, Receipt],
         images: Mapping[str, Callable[[Receipt, str], str | None]],
         sources: Mapping[str, Path],
-        datasets: Sequence[DatasetNeed] = (),
-        mend: Callable[[str], str] = lambda _node: "",
+        datasets: Sequence[DatasetNeed],
+        claim: Claim,
     ) -> Proof:
         """Put receipts together.
 
@@ -64,8 +89,8 @@ class Proof:
             Folder on the driver, by its path on the nodes.
         datasets : sequence of DatasetNeed
             The files that attempts read, with the folders as nodes have them.
-        mend : callable
-            What to do when a node has changed, as a sentence.
+        claim : Claim
+            How the receipts came about.
 
         Raises
         ------
@@ -73,7 +98,7 @@ class Proof:
             If two nodes were proven to have different things under one name.
         """
         image_ids = {
-            name: _same(f"image {name}", {node: find(proven, name) or "" for node, proven in receipts.items()})
+            name: _same(f"image {name}", {node: find(proven, name) or "" for node, proven in receipts.items()}, claim)
             for name, find in images.items()
         }
         files: dict[str, dict[str, dict[str, str]]] = {}
@@ -82,7 +107,7 @@ class Proof:
                 for path, (digest, *_) in content.files.items():
                     files.setdefault(folder, {}).setdefault(path, {})[node] = digest
         digests = {
-            folder: {path: _same(f"{folder}/{path}", seen) for path, seen in paths.items()}
+            folder: {path: _same(f"{folder}/{path}", seen, claim) for path, seen in paths.items()}
             for folder, paths in files.items()
         }
         return cls(
@@ -94,11 +119,13 @@ class Proof:
                 for root in (Path(folder), *([sources[folder]] if folder in sources else []))
                 for path, digest in paths.items()
             },
-            nodes={node: _of_node(proven) for node, proven in receipts.items()},
+            nodes={node: {**_of_node(proven), "carrier": claim.carrier} for node, proven in receipts.items()},
+            verified=claim.verified,
             standings={
                 node: standing.document(
                     host=node,
-                    mend=mend(node),
+                    since="verified" if claim.verified else "the run began",
+                    mend=claim.mend(node),
                     machine_id=proven.machine_id,
                     boot_id=proven.boot_id,
                     environment=proven.environment,
@@ -107,6 +134,7 @@ class Proof:
                         f"{need.path}/{file}": proven.datasets[str(need.path)].files[file]
                         for need in datasets
                         for file in need.files
+                        if claim.verified or file in proven.datasets[str(need.path)].files
                     },
                     images=image_ids,
                 )
@@ -118,6 +146,7 @@ class Proof:
         """Return the document for ``run.json``."""
         return {
             "schema": SCHEMA,
+            "claim": "verified" if self.verified else "observed",
             "images": dict(self.image_ids),
             "datasets": dict(self.datasets),
             "nodes": {
@@ -137,12 +166,12 @@ def _digest(document: object) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _same(thing: str, seen: Mapping[str, str]) -> str:
+def _same(thing: str, seen: Mapping[str, str], claim: Claim) -> str:
     values = sorted(set(seen.values()))
     if len(values) > 1:
         who = "; ".join(f"{', '.join(n for n in seen if seen[n] == value)}: {value[:19]}" for value in values)
         raise TimeEvalError(
-            f"{thing} was proven to be different things on different nodes ({who})",
-            remedy="Run `timeeval-provision up` for all of them together",
+            f"{thing} was {'proven' if claim.verified else 'seen'} to be different things on different nodes ({who})",
+            remedy=claim.equal,
         )
     return values[0] if values else ""

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
-    """Answer for {"prefix": path or None, "files": {folder: [path]}, "images": [name]}; tells its clock at once."""
+    """Answer for {"prefix": path or None, "files": {folder: [path]}, "images": [name]}; tells its clock at once.
+
+    With ``"read": true`` it also answers the ``digests`` of the files, for who has none to compare with.
+    """
     channel.event({"title": "look", "clock": time.time()})
-    prefix = args["prefix"]
+    prefix, read = args["prefix"], args.get("read", False)
     return {
         "machine_id": _read("/etc/machine-id"),
         "boot_id": _boot(),
@@ -31,6 +34,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         "environment": _environment(Path(prefix)) if prefix else None,
         "files": {folder: {path: stamp(folder, path) for path in paths} for folder, paths in args["files"].items()},
         **_engine(args["images"]),
+        **({"digests": {folder: digests(folder, paths) for folder, paths in args["files"].items()}} if read else {}),
     }
 
 
@@ -79,6 +83,17 @@ def stamp(folder: str, path: str) -> list[int] | None:
         return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
     finally:
         os.close(descriptor)
+
+
+def digests(folder: str, paths: list[str]) -> dict[str, str]:
+    """Return the sha256 (hex) of those files below a folder that can be read."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = tree.row_of(folder, path)[4]
+        except (OSError, ValueError):
+            continue  # its stamp says that there is none
+    return found
 
 
 def _boot() -> str:

@@ -15,7 +15,7 @@ from provisioning.gate import folded, quick
 from provisioning.noderange import fold
 from provisioning.resources.base import Needs
 from timeeval.cluster.translated import translated
-from timeeval.proof import Proof
+from timeeval.proof import Claim, Proof
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -74,7 +74,8 @@ def gate(
         return f"`{_up(cluster, node)}` mends and verifies it"
 
     images = dict.fromkeys(wanted.images, receipt.image_id)
-    return Proof.of(receipts, images, sources, receipt.placed(cluster, wanted).datasets, mend), good
+    claim = Claim("ssh", True, mend, "Run `timeeval-provision up` for all of them together")
+    return Proof.of(receipts, images, sources, receipt.placed(cluster, wanted).datasets, claim), good
 
 
 def _up(cluster: Cluster, hosts: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from timeeval.errors import EngineError
 from timeeval.evaluation import SlotPool, run_job
 from timeeval.run.model import Attempt, HostUp, Interrupted, Outcome, Report, Reported
+from timeeval.run.standing import hold
 
 if TYPE_CHECKING:
     from timeeval.engines.base import Parcel, Post
@@ -32,11 +33,14 @@ class LocalEngine:
     ----------
     slots : int
         Attempts at a time; -1: one per usable core.
+    standing : str
+        What was seen of this machine, for each attempt to be compared with; empty where nothing was.
     """
 
     name = "local"
 
-    def __init__(self, slots: int = -1) -> None:
+    def __init__(self, slots: int = -1, standing: str = "") -> None:
+        self._proven = {"standing": hold(standing)} if standing else {}
         self.slots = usable_cores() if slots == -1 else slots
         self.host = socket.gethostname()
         self._post: Post | None = None
@@ -78,7 +82,7 @@ class LocalEngine:
                 report = Report(attempt.id, Outcome.CANCELLED, self.host, now, now, error="cancelled")
             else:
                 try:
-                    report = Report.from_json(run_job(job, asdict(attempt), self._pool))
+                    report = Report.from_json(run_job(job, {**asdict(attempt), **self._proven}, self._pool))
                 except ValueError as error:  # a report nobody can read
                     loop.call_soon_threadsafe(self._interrupt, [attempt], error, post)
                     continue

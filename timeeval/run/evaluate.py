@@ -84,7 +84,10 @@ class Evaluation:
 
     def run(self) -> Outcomes:
         """Run what has no outcome yet."""
-        timeeval, place = self._timeeval, self._place
+        timeeval = self._timeeval
+        if self._place.observe is not None:
+            self._place = self._place.observe()
+        place = self._place
         identities = Identities(place.image_ids, place.data_digests, readable)
         experiments: dict[str, Experiment] = {}
         grid = []
@@ -104,6 +107,7 @@ class Evaluation:
             place.image_ids,
             locate=place.locate or (None if place.remote else readable),
             data_digests=None if place.proof is None else place.data_digests,
+            strict=place.remote,
         )
         before, after = self._host_jobs(packer) if place.remote else (None, None)
         info = RunInfo(

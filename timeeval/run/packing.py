@@ -61,6 +61,8 @@ class Packer:
         Where a dataset file lies on the machine that computes; default: at its path.
     data_digests : mapping of Path to str, optional
         Proven SHA-256 of dataset files, which each job carries along; None where nothing was proven.
+    strict : bool
+        Whether an experiment may only read and start what was proven; else what was not is left to itself.
     """
 
     def __init__(
@@ -69,7 +71,10 @@ class Packer:
         image_ids: Mapping[str, str] | None = None,
         locate: Callable[[Path], Path] | None = None,
         data_digests: Mapping[Path, str] | None = None,
+        *,
+        strict: bool = True,
     ) -> None:
+        self._strict = strict
         self._data_digests = data_digests
         self._results_dir = results_dir
         self._image_ids = image_ids
@@ -126,7 +131,9 @@ class Packer:
         images = experiment.algorithm.main.get_images()
         args: dict[str, Any] = {}
         if images and self._image_ids is not None:
-            args["image_ids"] = {image: self._image_ids[image] for image in images if image in self._image_ids}
+            known = {image: self._image_ids[image] for image in images if image in self._image_ids}
+            if known or self._strict:
+                args["image_ids"] = known
         header = {
             "kind": "experiment",
             "results_dir": str(self._results_dir),
@@ -144,10 +151,12 @@ class Packer:
             return None
         paths = (experiment.resolved_test_dataset_path, experiment.resolved_train_dataset_path)
         ids = self._image_ids or {}
-        return {
-            "files": {str(self._locate(path)): digests.get(path, "") for path in paths if path is not None},
-            "images": {name: ids.get(name, "") for name in experiment.algorithm.main.get_images()},
-        }
+        files = {str(self._locate(path)): digests.get(path, "") for path in paths if path is not None}
+        images = {name: ids.get(name, "") for name in experiment.algorithm.main.get_images()}
+        proven = {"files": files, "images": images}
+        if self._strict:
+            return proven
+        return {kind: {name: known for name, known in values.items() if known} for kind, values in proven.items()}
 
     def pack_calls(self, functions: Sequence[Callable[[], None]], name: str) -> bytes:
         """Make a job that calls functions without arguments, one after the other."""

@@ -81,6 +81,9 @@ class Place:
         Bounds for retries.
     locate : callable, optional
         Where a dataset file of the script lies on the machines that compute.
+    observe : callable, optional
+        Looks at the place when it is prepared and gives it back with what was seen; only this machine needs that, a
+        cluster was looked at before.
     """
 
     engine: Engine
@@ -90,6 +93,7 @@ class Place:
     proof: Mapping[str, Any] | None = None
     policy: Policy = field(default_factory=Policy)
     locate: Callable[[Path], Path] | None = None
+    observe: Callable[[], Place] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,19 +212,37 @@ def local_place(request: Request) -> Place:
     from timeeval.engines.local import LocalEngine, usable_cores
 
     if request.distributed:
-        return _local_dask(request.run_id, usable_cores() if request.slots == -1 else request.slots)
-    # there is no other host to try: what the machinery breaks once is broken
-    policy = Policy(infra_retries=0, host_failures=1_000_000_000)
-    return Place(LocalEngine(request.slots), policy=policy)
+        slots = usable_cores() if request.slots == -1 else request.slots
+        return _observed_later(request, Policy(), lambda standing: _local_dask(request.run_id, slots, standing))
+    # there is no other host to try: what the machinery breaks once is broken, and none is waited for
+    policy = Policy(infra_retries=0, host_failures=1_000_000_000, patience=0.0)
+    return _observed_later(request, policy, lambda standing: LocalEngine(request.slots, standing))
 
 
-def _local_dask(run_id: str, slots: int) -> Place:
+def _observed_later(request: Request, policy: Policy, make_engine: Callable[[str], Engine]) -> Place:
+    def observe() -> Place:
+        from timeeval.cluster.observing import this_machine
+
+        proof = this_machine(socket.gethostname(), request.needs)
+        (standing,) = proof.standings.values()
+        return Place(
+            make_engine(standing),
+            image_ids=proof.image_ids,
+            data_digests=proof.data_digests,
+            proof=proof.to_json(),
+            policy=policy,
+        )
+
+    return Place(make_engine(""), policy=policy, observe=observe)
+
+
+def _local_dask(run_id: str, slots: int, standing: str) -> Engine:
     from timeeval.engines.dask_engine import DaskEngine
     from timeeval.engines.launching import Host, LocalLauncher
 
     state = Path("/var/tmp") / f"timeeval-{getpass.getuser()}"  # noqa: S108 - 0700 below, as on a cluster's nodes
-    host = Host(socket.gethostname(), slots, ("127.0.0.1",), sys.executable, str(state))
-    return Place(DaskEngine([host], LocalLauncher(), run_id))
+    host = Host(socket.gethostname(), slots, ("127.0.0.1",), sys.executable, str(state), standing)
+    return DaskEngine([host], LocalLauncher(), run_id)
 
 
 def default_place(request: Request) -> Place:

@@ -30,6 +30,7 @@ Inspect = Callable[[str], str | None]
 def document(
     *,
     host: str,
+    since: str,
     mend: str,
     machine_id: str,
     boot_id: str,
@@ -44,6 +45,8 @@ def document(
     ----------
     host : str
         Its name in the run.
+    since : str
+        What the changes are counted from: it was "verified", or only looked at when "the run began".
     mend : str
         What to do when something has changed, as a sentence.
     machine_id, boot_id : str
@@ -55,8 +58,8 @@ def document(
     images : mapping
         Name -> id by which the host's engine starts it.
     """
-    names = ("host", "mend", "machine_id", "boot_id", "environment", "records", "files", "images")
-    values = (host, mend, machine_id, boot_id, environment, dict(records), dict(files), dict(images))
+    names = ("host", "since", "mend", "machine_id", "boot_id", "environment", "records", "files", "images")
+    values = (host, since, mend, machine_id, boot_id, environment, dict(records), dict(files), dict(images))
     return json.dumps({"schema": SCHEMA, **dict(zip(names, values, strict=True))}, sort_keys=True)
 
 
@@ -123,7 +126,8 @@ class Standing:
             or next(filter(None, (self._file(path, digest) for path, digest in proven["files"].items())), "")
             or next(filter(None, (self._image(name, known) for name, known in proven["images"].items())), "")
         )
-        return f"changed since verified: {what} on {self._facts['host']}; {self._facts['mend']}" if what else ""
+        facts = self._facts
+        return f"changed since {facts['since']}: {what} on {facts['host']}; {facts['mend']}" if what else ""
 
     def _machine(self) -> str:
         if self._booted is None:  # this process would not outlive another start

@@ -45,6 +45,7 @@ class Scene:
     def text(self, **changed: Any) -> str:
         facts = {
             "host": "here",
+            "since": "verified",
             "mend": MEND,
             "machine_id": standing._text("/etc/machine-id"),
             "boot_id": standing.boot(),

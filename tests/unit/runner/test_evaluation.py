@@ -96,7 +96,8 @@ def test_nothing_is_computed_on_a_host_that_changed(pool, experiment_of, results
     status, digest = path.stat(), hashlib.sha256(path.read_bytes()).hexdigest()
     facts = {"machine_id": Path("/etc/machine-id").read_text().strip(), "boot_id": standing.boot(), "environment": "e"}
     rows = {str(path): [digest, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]}
-    text = standing.document(host="here", mend="mend it", records={}, files=rows, images={}, **facts)
+    facts |= {"host": "here", "since": "verified", "mend": "mend it"}
+    text = standing.document(records={}, files=rows, images={}, **facts)
     job = Packer(results, data_digests={path: digest}).pack(experiment)
     attempt = {"host": "here", "standing": standing.hold(text)}
     assert Report.from_json(run_job(job, {"id": "r1-1", **attempt}, pool)).outcome is Outcome.OK
