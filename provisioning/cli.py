@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,16 +47,13 @@ def group() -> None:
     """
 
 
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that all have."""
+def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that choose nodes."""
     path = click.Path(dir_okay=False, path_type=Path)
     options = [
         click.option("--cluster", type=path, help="Cluster file; by default the nearest cluster.toml."),
         click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts: names, node[01-04], @group."),
         click.option("--exclude", multiple=True, metavar="HOSTS", help="Not these hosts."),
-        click.option("--for", "experiment", type=path, metavar="EXPERIMENT", help="Only what this experiment needs."),
-        click.option("--environment", metavar="NAME", help="Which of the cluster file's environments is meant."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
         click.option("--json", "as_json", is_flag=True, help='One JSON object per line, each with its "schema".'),
         click.option("-v", "--verbose", count=True, help="Log what is done; twice: all of it."),
     ]
@@ -88,6 +85,19 @@ def _rate(_context: click.Context, _option: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error)) from None
 
 
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that all have that look at what nodes must have."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    options = [
+        click.option("--for", "experiment", type=path, metavar="EXPERIMENT", help="Only what this experiment needs."),
+        click.option("--environment", metavar="NAME", help="Which of the cluster file's environments is meant."),
+        click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return _choosing(command)
+
+
 def _options(values: dict[str, Any]) -> Options:
     from provisioning.commands import Options
     from provisioning.transfer.route import Sending
@@ -99,10 +109,10 @@ def _options(values: dict[str, Any]) -> Options:
         values["cluster"],
         values["limit"],
         values["exclude"],
-        values["experiment"],
-        dry_run=values["dry_run"],
+        values.get("experiment"),
+        dry_run=values.get("dry_run", False),
         deep=values.get("deep", False),
-        environment=values["environment"],
+        environment=values.get("environment"),
         sending=Sending(values.get("fanout"), values.get("bwlimit"), values.get("max_uploads")),
     )
 
@@ -178,30 +188,33 @@ def _reading(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of those that only read."""
     path = click.Path(dir_okay=False, path_type=Path)
     command = click.option("--json", "as_json", is_flag=True, help='One JSON object with its "schema".')(command)
+    command = click.option("--environment", metavar="NAME", help="Which environment's proofs are meant.")(command)
     return click.option("--cluster", type=path, help="Cluster file; by default the nearest cluster.toml.")(command)
 
 
 @group.command(context_settings=HELP)
 @click.argument("host")
 @_reading
-def explain(host: str, cluster: Path | None, *, as_json: bool) -> None:
+def explain(host: str, cluster: Path | None, environment: str | None, *, as_json: bool) -> None:
     """Tell all that is known of HOST: its proof and how it came about, its facts, who works on it now."""
     from provisioning.commands import Options
     from provisioning.explain import explain as tell
 
-    _say(*tell(Options(cluster), host, as_json=as_json))
+    _say(*tell(Options(cluster, environment=environment), host, as_json=as_json))
 
 
 @group.command(context_settings=HELP)
 @click.argument("hosts", nargs=-1, required=True)
 @click.option("--since", metavar="TIME|N", help="Compare one host with itself: at that time, or N proofs ago.")
 @_reading
-def diff(hosts: tuple[str, ...], since: str | None, cluster: Path | None, *, as_json: bool) -> None:
+def diff(
+    hosts: tuple[str, ...], since: str | None, cluster: Path | None, environment: str | None, *, as_json: bool
+) -> None:
     """Compare two HOSTS as they were last verified, or one with itself earlier; 16 when results may differ."""
     from provisioning.commands import Options
     from provisioning.explain import diff as compare
 
-    _say(*compare(Options(cluster), hosts, since, as_json=as_json))
+    _say(*compare(Options(cluster, environment=environment), hosts, since, as_json=as_json))
 
 
 @group.command(context_settings=HELP)
@@ -217,6 +230,43 @@ def trust(hosts: tuple[str, ...], *, yes: bool, **values: Any) -> None:  # noqa:
 
     options = _options({**values, "limit": (*hosts, *values["limit"])})
     _say(*trusted(options, ask, as_json=values["as_json"]))
+
+
+@group.command("exec", context_settings=HELP)
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARGS]...")
+@click.option("--silence", type=click.FloatRange(min=1), help="End it after so many seconds without output.")
+@_choosing
+def execute(argv: tuple[str, ...], silence: float | None, **values: Any) -> None:  # noqa: ANN401 - as above
+    """Run COMMAND on every node, without a shell, and show equal output once. 4 when it fails somewhere."""
+    from provisioning.everywhere import execute as run
+    from provisioning.view import View
+
+    with View(live=False if values["as_json"] else None) as view:
+        answer = run(_options(values), argv, view.event, silence=silence, as_json=values["as_json"])
+    _say(*answer)
+
+
+@group.command(context_settings=HELP)
+@click.option("--all", "everything", is_flag=True, help="Take datasets and images away as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed; remove nothing.")
+@_choosing
+def clean(*, everything: bool, yes: bool, **values: Any) -> None:  # noqa: ANN401 - as above
+    """Remove what was put on the nodes, and only that; shows it and asks first. Results are never touched."""
+    from provisioning.cleaning import Wish
+    from provisioning.cleaning import clean as sweep
+    from provisioning.view import View
+
+    def agree(lines: Sequence[str]) -> bool:
+        if yes:
+            return True
+        for line in lines:
+            click.echo(line, err=True)
+        return sys.stdin.isatty() and click.confirm("Remove this?", err=True)
+
+    with View(live=False) as view:
+        answer = sweep(Wish(_options(values), everything, agree, values["as_json"]), view.event)
+    _say(*answer)
 
 
 @group.command(context_settings=HELP)

@@ -62,7 +62,7 @@ def explain(options: Options, host: str, *, as_json: bool) -> tuple[int, list[st
     if receipt is None:
         lines.append(f"proof: {history.unproven(cluster, node)}")
     else:
-        lines.append(f"proof: verified {entries[-1].when if entries else ''} by version {receipt.tool}".rstrip())
+        lines.append(f"proof: verified {history.Entry(receipt.time, 'verified').when} by version {receipt.tool}")
         lines += [f"  {line}" for line in _proven(receipt.to_json())]
     lines += ["history:", *_told(entries)] if entries else []
     lines += [f"  entry {position + 1} is not what was written there: somebody changed it" for position in broken]

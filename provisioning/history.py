@@ -67,7 +67,7 @@ def place(cluster: Cluster, node: Node) -> Path:
 
 def place_on_node(cluster: Cluster, node: Node) -> PurePosixPath:
     """Return the history of a node on itself."""
-    return cluster.state / "receipts" / f"{node.name}.history.jsonl"
+    return cluster.state / "receipts" / cluster.variant / f"{node.name}.history.jsonl"
 
 
 def load(cluster: Cluster, node: Node) -> tuple[list[Entry], list[int]]:

@@ -38,8 +38,8 @@ def known(cluster: Cluster) -> dict[str, PurePosixPath]:
     from provisioning.resources.images.resource import layers_on_node
 
     stays = [*(folder.path for folder in cluster.datasets), wheels_on_node(cluster), layers_on_node(cluster)]
-    switched = [] if cluster.environment is None else [cluster.environment.prefix]
-    return {str(folder): within(folder) for folder in stays} | {str(folder): beside(folder) for folder in switched}
+    made = cluster.environments or ((cluster.environment,) if cluster.environment is not None else ())
+    return {str(folder): within(folder) for folder in stays} | {str(kind.prefix): beside(kind.prefix) for kind in made}
 
 
 def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath]) -> None:

@@ -81,4 +81,5 @@ def command(cluster: Cluster, node: NodeReport, *, deep: bool = False) -> str:
     verbs = {MENDS[change.resource] for change in node.due if change.resource in MENDS}
     verb = verbs.pop() if len(verbs) == 1 else "up"
     again = " --deep" if deep and verb != "push-images" else ""
-    return f"timeeval-provision {verb}{again} --cluster {shlex.quote(str(cluster.file))}"
+    which = f" --environment {shlex.quote(cluster.variant)}" if cluster.variant else ""
+    return f"timeeval-provision {verb}{again}{which} --cluster {shlex.quote(str(cluster.file))}"

@@ -229,9 +229,14 @@ def _folded(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         yield text, fold(names)
 
 
-def _size(size: int) -> str:
+def size_text(size: int, before: str = " ") -> str:
+    """Write a number of bytes for people, with something before it; nothing for none."""
     if not size:
         return ""
     units = ("B", "kB", "MB", "GB", "TB")
     power = min(len(str(size)) - 1, 14) // 3
-    return f" ({size / 1000**power:.3g} {units[power]})"
+    return f"{before}{size / 1000**power:.3g} {units[power]}"
+
+
+def _size(size: int) -> str:
+    return f" ({size_text(size, '')})" if size else ""
