@@ -76,6 +76,19 @@ def _sending(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _part(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which datasets are to be where."""
+    options = [
+        click.option(
+            "--select", multiple=True, metavar="PATTERN", help="Only these datasets: 'NAB', 'NAB/*', 'NAB-*'."
+        ),
+        click.option("--delete", is_flag=True, help="Delete files that we put there and the source no longer has."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def _rate(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
     from provisioning.transfer.route import rate
 
@@ -113,6 +126,8 @@ def _options(values: dict[str, Any]) -> Options:
         dry_run=values.get("dry_run", False),
         deep=values.get("deep", False),
         environment=values.get("environment"),
+        select=values.get("select", ()),
+        delete=values.get("delete", False),
         sending=Sending(values.get("fanout"), values.get("bwlimit"), values.get("max_uploads")),
     )
 
@@ -163,7 +178,7 @@ _deep = click.option("--deep", is_flag=True, help="Read again every byte that is
 
 _matrix = click.option("--matrix", is_flag=True, help="Tell every fact of all nodes, equal values folded.")
 _verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.", _matrix)
-_verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep, _sending)
+_verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep, _sending, _part)
 _verb("create-envs", "Create the same Python environment at the same prefix on every node.", _deep, _sending)
 _verb("push-images", "Build the algorithm images here and load them on every node that lacks them.", _sending)
 _verb(

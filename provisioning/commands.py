@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,10 @@ class Options:
         Trust no size and no time: read everything that is known by a digest.
     environment : str or None
         Which of the cluster's environments is meant; None stands for all where they are made, else for the first.
+    select : tuple of str
+        Patterns of the datasets that are looked at; all of them when empty.
+    delete : bool
+        Delete what we put on nodes and the dataset folders no longer have.
     sending : Sending or None
         How bytes travel, as far as a person has said so.
     """
@@ -71,6 +76,8 @@ class Options:
     dry_run: bool = False
     deep: bool = False
     environment: str | None = None
+    select: tuple[str, ...] = ()
+    delete: bool = False
     sending: Sending | None = None
 
 
@@ -141,12 +148,38 @@ def needs_of(experiment: Path, cluster: Cluster) -> Needs:
     return Needs.parse(done.stdout.decode(errors="replace"))
 
 
+def wanted(options: Options, cluster: Cluster) -> Needs | None:
+    """Return the part of the cluster file that is meant; None for all of it.
+
+    Raises
+    ------
+    UsageError
+        When two options mean different things.
+    """
+    if options.experiment is not None and options.select:
+        raise UsageError("--for and --select both name what is meant", remedy="give one of them")
+    if options.delete and (options.experiment is not None or options.select):
+        raise UsageError("--delete needs to know all that is to stay", remedy="leave --for or --select out")
+    if options.experiment is not None:
+        return needs_of(options.experiment, cluster)
+    if options.select:
+        from provisioning.selecting import selected
+
+        return selected(cluster, options.select)
+    return None
+
+
 def resources(
-    names: Sequence[str], cluster: Cluster, needs: Needs | None, *, every: bool = False
+    names: Sequence[str],
+    cluster: Cluster,
+    needs: Needs | None,
+    *,
+    every: bool = False,
+    given: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Resource[Any]]:
     """Make the resources of these names, without those that neither cluster file nor experiment speak of.
 
-    With `every` all environments are among them, else only the one that runs use.
+    With `every` all environments are among them, else only the one that runs use. `given` are arguments of theirs.
     """
     idle = set()
     if cluster.environment is None:
@@ -162,7 +195,7 @@ def resources(
     for name in chosen:
         module, kind = RESOURCES[name]
         of_kind = getattr(import_module(module), kind)
-        made.append(of_kind())
+        made.append(of_kind(**(given or {}).get(name, {})))
         if name == "environment" and every:
             made += [of_kind(other.name) for other in cluster.environments if other is not cluster.environment]
     return made
@@ -195,10 +228,11 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
 
     transfer = Fanout(options.sending)
     cluster, nodes = open_cluster(options)
-    needs = None if options.experiment is None else needs_of(options.experiment, cluster)
+    needs = wanted(options, cluster)
     proves = verb in {"check", "verify"}
     every = options.environment is None and not proves
-    chosen = resources(VERBS[verb], cluster, needs, every=every)
+    given = {"datasets": {"delete": options.delete, "on_event": partial(on_event, cluster.driver.name)}}
+    chosen = resources(VERBS[verb], cluster, needs, every=every, given=given)
     dry_run = options.dry_run or proves
     job = Job(cluster, nodes, chosen, transfer, needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
     proof = verb in {"verify", "up"} and not options.dry_run

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
+    "ChangedError",
     "InventoryError",
     "LockedError",
     "NodeError",
@@ -73,6 +74,10 @@ class InventoryError(UsageError):
         self.file = file
         self.line = line
         self.key = key
+
+
+class ChangedError(UsageError):
+    """A file of the driver is no longer what it was when it was read first."""
 
 
 class NodeError(ProvisionError):

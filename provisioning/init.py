@@ -40,6 +40,8 @@ known_hosts = "known_hosts"           # host keys of this cluster: timeeval-prov
 # source = "data/nab"                 # on this machine; holds the index
 # path = "{root}/data/nab"
 # index = "datasets.csv"
+# mode = "640"                        # of its files; "644" by default, so that containers under another user can read
+# group = "bench"
 
 [environment]
 prefix = "{root}/envs/timeeval"

@@ -57,11 +57,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFolder:
-    """A folder with datasets on the driver (`source`) and its place on all nodes (`path`)."""
+    """A folder with datasets on the driver (`source`) and its place on all nodes (`path`).
+
+    `group` and `mode` (permission bits) are what files get there; folders can be entered by who may read.
+    """
 
     source: Path
     path: PurePosixPath
     index: str = "datasets.csv"
+    group: str | None = None
+    mode: int = 0o644
 
 
 @dataclass(frozen=True, slots=True)

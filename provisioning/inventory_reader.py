@@ -151,7 +151,8 @@ class Reader:
             source = self._file(table.source, "datasets", number, "source", folder=True)
             if not (source / table.index).is_file():
                 raise self.places.error(f"there is no {table.index} in {source}", "datasets", number, "source")
-            folders.append(DatasetFolder(source=source, path=PurePosixPath(table.path), index=table.index))
+            path = PurePosixPath(table.path)
+            folders.append(DatasetFolder(source, path, table.index, group=table.group, mode=table.mode))
         return tuple(folders)
 
     def _environments(self) -> tuple[Environment, ...]:

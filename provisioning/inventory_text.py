@@ -67,6 +67,12 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _file_mode(value: object) -> int:
+    if not isinstance(value, str) or re.fullmatch(r"0?[64][0-6][0-6]", value) is None:
+        raise ValueError('write the mode of files as text, such as "644" or "640"; folders can be entered by who reads')
+    return int(value, 8)
+
+
 Name = Annotated[str, _matching(_NAME, "a name of letters, digits, '.', '_' and '-'")]
 Address = Annotated[str, _matching(_ADDRESS, "a host name or an IP address")]
 User = Annotated[str, _matching(_USER, "a user name")]
@@ -77,6 +83,9 @@ Positive = Annotated[int, Field(ge=1)]
 Python = Annotated[str, _matching(re.compile(r"3\.[0-9]{1,2}"), 'a minor version such as "3.11"')]
 ImageName = Annotated[str, _matching(_IMAGE, "an image name such as timeeval-demo/kmeans:1 (by tag, not by digest)")]
 WorkerPorts = Annotated[tuple[int, int] | None, BeforeValidator(_ports)]
+
+
+FileMode = Annotated[int, BeforeValidator(_file_mode), Field(validate_default=False)]
 
 
 class _Table(BaseModel):
@@ -117,6 +126,8 @@ class DatasetTable(_Table):
     source: DriverPath
     path: NodePath
     index: Annotated[str, AfterValidator(_file_name)] = "datasets.csv"
+    group: User | None = None
+    mode: FileMode = 0o644
 
 
 class EnvironmentTable(_Table):

@@ -8,16 +8,24 @@ from itertools import pairwise
 from typing import Any
 
 from provisioning.errors import UsageError
-from provisioning.node.tree import content_digest, safe_path
+from provisioning.node.tree import LINK, content_digest, safe_link, safe_path
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Entry:
-    """One regular file: its path below the folder (forward slashes), size in bytes, and sha256 (hex)."""
+    """One regular file: its path below the folder (forward slashes), size in bytes, and sha256 (hex).
+
+    Of a symbolic link inside the folder the digest is ``link:`` and where it leads.
+    """
 
     path: str
     size: int
     sha256: str
+
+    @property
+    def link(self) -> str | None:
+        """Where a symbolic link leads; None for a file."""
+        return self.sha256.removeprefix(LINK) if self.sha256.startswith(LINK) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Manifest:
         ordered = tuple(sorted(entries))
         for entry in ordered:
             safe_path(entry.path)
+            if entry.link is not None:
+                safe_link(entry.path, entry.link)
         for one, other in pairwise(ordered):
             if one.path == other.path:
                 raise ValueError(f"a manifest names {one.path!r} twice")

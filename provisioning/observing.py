@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisionError
-from provisioning.resources.base import Difference, Finding
+from provisioning.resources.base import Difference, Finding, Renewable
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -73,12 +73,20 @@ class Wanted:
         """Let every resource say what must be there, by what all nodes have answered."""
         facts = {node: observation.answers for node, observation in observations.items()}
         for resource in self.resources:
-            if resource.name in self.errors:
+            if resource.name in self.errors or resource.name in self.desired:
                 continue
             try:
                 self.desired[resource.name] = resource.desired(self.cluster, facts, self.needs)
             except ProvisionError as error:
                 self.errors[resource.name] = error
+
+    def renew(self, observations: Mapping[str, Observation]) -> None:
+        """Read again what must be there: a file of the driver has changed meanwhile."""
+        for resource in self.resources:
+            if isinstance(resource, Renewable):
+                resource.renew()
+                self.desired.pop(resource.name, None)
+        self.decide(observations)
 
     def differences(self, node: Node, observation: Observation) -> dict[str, Difference]:
         """Return resource name -> what lies between on this node; a resource that could not observe is blocked."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provisioning.apply import Wave
-from provisioning.errors import NodeError, ProvisionError
+from provisioning.errors import ChangedError, NodeError, ProvisionError
 from provisioning.launch import open_session
 from provisioning.observing import Observation, Wanted, observe
 from provisioning.parallel import for_each
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 ROUNDS = 3
 """A change may only show what else is due (a new environment has yet to read the datasets), but not for ever."""
+
+RENEWALS = 2
+"""Times that files which changed while they were copied are read and sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class _State:
         self.differences: dict[str, dict[str, Difference]] = {}
         self.made: dict[str, list[Change]] = {node.name: [] for node in job.nodes}
         self.errors: dict[str, ProvisionError] = {}
+        self.renewals = 0
 
     def connect(self) -> None:
         """Open one connection per node."""
@@ -145,16 +149,23 @@ class _State:
                 return
             for node in due:
                 made[node.name] |= {(change.resource, change.title) for change in self.changes(node)}
-            self.apply(due)
+            if self.apply(due):
+                made = {node.name: set() for node in self.job.nodes}
+                due = list(self.job.nodes)
             self.observe([node for node in due if self._well(node)])
 
-    def apply(self, nodes: Sequence[Node]) -> None:
-        """Make the changes that are due on these nodes."""
+    def apply(self, nodes: Sequence[Node]) -> bool:
+        """Make the changes that are due on these nodes; return whether files of the driver changed meanwhile."""
         differences = {node.name: self.applicable(node) for node in nodes}
         with ExitStack() as stack:
             wave = Wave(self.job.cluster, self.job.resources, self.wanted.desired, self.sessions, self.job.on_event)
             errors = wave.run(stack, nodes, differences, self.job.transfer)
         self.wanted.errors.update(wave.errors)
+        renewed = self.renewals < RENEWALS and any(isinstance(error, ChangedError) for error in errors.values())
+        if renewed:
+            self.renewals += 1
+            errors = {name: error for name, error in errors.items() if not isinstance(error, ChangedError)}
+            self.wanted.renew(self.observations)
         for node in nodes:
             if node.name in errors:
                 self.fail(node, errors[node.name])
@@ -165,6 +176,7 @@ class _State:
                     if resource not in wave.errors
                     for change in difference.changes
                 ]
+        return renewed
 
     def applicable(self, node: Node) -> dict[str, Difference]:
         """Return what can be changed on a node: resources that lack something and that nothing blocks."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from provisioning.errors import UsageError
+from provisioning.links import follow, target_of
 from provisioning.manifest import Entry, Manifest
 from provisioning.node import tree
 from provisioning.node.landing import CONTROL
@@ -29,8 +30,8 @@ def scan(
 ) -> Manifest:
     """Return the manifest of a folder.
 
-    A symbolic link to a file inside the folder counts as that file; all other links are refused, for what they point to
-    is not the same on every node.
+    A symbolic link that stays inside the folder is kept as a link, with what it leads to; all others are refused, for
+    what they point to is not the same on every node.
 
     Parameters
     ----------
@@ -54,17 +55,26 @@ def scan(
         When a file is missing, special, unreadable, changes while it is read, or a link leads outside.
     """
     root = folder.resolve()
-    real = {path: _inside(root, path) for path in (_files(root) if paths is None else map(_safe, paths))}
+    real: set[str] = set()
+    links: dict[str, str] = {}
+    for path in _files(root) if paths is None else map(_safe, paths):
+        if paths is None and (root / path).is_symlink():
+            links[path] = target_of(root, path)
+            continue
+        on_the_way, file = follow(root, path)
+        links.update(on_the_way)
+        real.add(_regular(root, file))
     store = None if cache is None else cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
     known = {} if store is None else tree.read_json(str(store)) or {}
-    found, failed = tree.rows(str(root), sorted(set(real.values())), known, progress)
+    found, failed = tree.rows(str(root), sorted(real), known, progress)
     for path, why in sorted(failed.items()):
         raise UsageError(f"{root / path}: {why}", remedy="mend the file, or take it out of the folder")
     if store is not None and any(known.get(path) != row for path, row in found.items()):
         store.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         tree.write_json(str(store), {**known, **found}, 0o600)
-    rows = {path: found[target] for path, target in real.items()}
-    return Manifest.of(Entry(path, row[0], row[4]) for path, row in rows.items())
+    entries = [Entry(path, row[0], row[4]) for path, row in found.items()]
+    entries += [Entry(path, len(os.fsencode(target)), tree.LINK + target) for path, target in links.items()]
+    return Manifest.of(entries)
 
 
 def _safe(path: str) -> str:
@@ -84,27 +94,19 @@ def _files(root: Path) -> Iterator[str]:
         below = Path(base).relative_to(root)
         if below == Path():
             folders[:] = [name for name in folders if name != CONTROL]
-        for name in folders:
-            if Path(base, name).is_symlink():
-                raise UsageError(
-                    f"{Path(base, name)} is a link to a folder", remedy="put the folder itself there, or take it out"
-                )
-        yield from ((below / name).as_posix() for name in names)
+        linked = [name for name in folders if Path(base, name).is_symlink()]
+        yield from ((below / name).as_posix() for name in [*names, *linked])
 
 
-def _inside(root: Path, path: str) -> str:
-    """Return where the bytes of `path` are, below `root`."""
+def _regular(root: Path, path: str) -> str:
+    """Return the path of a file, if it is one."""
     file = root / path
     try:
-        target = file.resolve(strict=True)
-        status = target.stat()
+        status = file.stat()
     except FileNotFoundError as error:
-        what = "a link to nothing" if file.is_symlink() else "missing"
-        raise UsageError(f"{file} is {what}", remedy="put the file there, or take it out of the index") from error
-    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{file} is missing", remedy="put the file there, or take it out of the index") from error
+    except OSError as error:
         raise UsageError(f"{file}: {error}", remedy="mend the file, or take it out of the folder") from error
-    if not target.is_relative_to(root):
-        raise UsageError(f"{file} is a link out of {root}", remedy="put the file itself there")
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{file} is not a regular file", remedy="take it out of the folder")
-    return target.relative_to(root).as_posix()
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -22,10 +23,12 @@ class Folder:
     target : str
     last : list of str
         Paths that get their names after all others.
+    rights : Rights or None
     """
 
-    def __init__(self, target: str, last: List[str]) -> None:
+    def __init__(self, target: str, last: List[str], rights: Optional[landing.Rights] = None) -> None:
         self.target = target
+        self.rights = rights or landing.Rights()
         self.last = [tree.safe_path(path) for path in last]
         self.stage = landing.stage(target)
         self.marker = landing.read_marker(target)
@@ -89,13 +92,27 @@ class Folder:
         self.staged.pop(path, None)
         return True
 
+    def link(self, path: str, digest: str) -> None:
+        """Make a link, which needs no bytes."""
+        target = tree.safe_link(path, digest[len(tree.LINK) :])
+        *above, name = path.split("/")
+        self.stage.mkdir(parents=True, exist_ok=True)
+        folder = tree.open_folder(str(self.stage), above, create=True)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            os.symlink(target, name, dir_fd=folder)
+        finally:
+            os.close(folder)
+        self.staged[path] = tree.row_of(str(self.stage), path)
+
     def begin(self, path: str, size: int, digest: str, offset: int) -> "Incoming":
         """Open a file that comes, from its byte `offset` on."""
         return Incoming(self, path, size, digest, offset)
 
     def settle(self) -> int:
         """Give all files their names; return how many they were."""
-        land.place(self.target, self.staged, self.present, self.last)
+        land.place(self.target, self.staged, self.present, self.last, self.rights)
         count = len(self.staged)
         self.marker = landing.read_marker(self.target)
         self.present.update(self.staged)
@@ -122,7 +139,7 @@ class Incoming:
         except BaseException:
             os.close(self._above)
             raise
-        os.fchmod(self._file, 0o644)
+        folder.rights.on_file(self._file)
         self.at = self._read_before(offset)
         os.ftruncate(self._file, self.at)
 
@@ -187,7 +204,11 @@ class Sorter:
         while self._open is None and self._next < len(self._coming):
             parcel, path, size, digest, offset = self._coming[self._next]
             folder = self._folders.get(parcel)
-            if folder is not None and folder.lacks(path, digest):
+            lacks = folder is not None and folder.lacks(path, digest)
+            if folder is not None and lacks and digest.startswith(tree.LINK):
+                folder.link(path, digest)
+                self.files += 1
+            elif folder is not None and lacks:
                 self._open = folder.begin(path, size, digest, offset)
             if offset < size:
                 self._at = offset

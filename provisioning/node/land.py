@@ -33,7 +33,8 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     files = [(tree.safe_path(path), int(size), str(digest)) for path, size, digest in args["files"]]
     if args["action"] == "prepare":
         return prepare(target, files, channel)
-    return commit(target, files, [tree.safe_path(path) for path in args["last"]], channel)
+    rights = landing.Rights(int(args.get("mode", MODE)), args.get("group"))
+    return commit(target, files, [tree.safe_path(path) for path in args["last"]], channel, rights)
 
 
 def prepare(target: str, files: List[Tuple[str, int, str]], channel: Channel) -> Dict[str, Any]:
@@ -98,7 +99,8 @@ def _check_room(target: str, send: List[Tuple[str, int]]) -> None:
 
 def _sweep(stage: Path, wanted: "set[str]") -> None:
     """Remove from the stage what no one waits for; a half-received file is kept as the basis of the rest."""
-    for folder, _, names in os.walk(stage, topdown=False):
+    for folder, folders, names in os.walk(stage, topdown=False):
+        names += [name for name in folders if Path(folder, name).is_symlink()]
         Path(folder).chmod(0o755)  # a copier that was interrupted may have left any mode
         parts = list(Path(folder).relative_to(stage).parts)
         if parts and parts[-1] == PARTIAL:
@@ -110,7 +112,9 @@ def _sweep(stage: Path, wanted: "set[str]") -> None:
             Path(folder).rmdir()
 
 
-def commit(target: str, files: List[Tuple[str, int, str]], last: List[str], channel: Channel) -> Dict[str, Any]:
+def commit(
+    target: str, files: List[Tuple[str, int, str]], last: List[str], channel: Channel, rights: landing.Rights
+) -> Dict[str, Any]:
     """Prove every staged file, then give all of them their final names; ``{"bad": {path: why}}`` when one is not right.
 
     As long as one file is not right, none is placed: readers never see a folder that is half old and half new for
@@ -139,11 +143,13 @@ def commit(target: str, files: List[Tuple[str, int, str]], last: List[str], chan
         channel.event({"title": "verify", "done": len(moving), "total": len(wanted)})
     if bad:
         return {"bad": bad}
-    place(target, moving, present, last)
+    place(target, moving, present, last, rights)
     return {"bad": {}, "placed": len(moving)}
 
 
-def place(target: str, moving: Dict[str, tree.Row], present: Dict[str, tree.Row], last: List[str]) -> None:
+def place(
+    target: str, moving: Dict[str, tree.Row], present: Dict[str, tree.Row], last: List[str], rights: landing.Rights
+) -> None:
     """Give proven files of the stage their names, those of `last` after all others, and write the marker.
 
     Parameters
@@ -154,25 +160,35 @@ def place(target: str, moving: Dict[str, tree.Row], present: Dict[str, tree.Row]
     present : dict
         Path -> row of what has its name already, and is to be known as ours.
     last : list of str
+    rights : Rights
+        Of files and of folders that are made.
     """
     marker = landing.read_marker(target) or {"files": {}}
     stage = landing.stage(target)
     stage.mkdir(parents=True, exist_ok=True)
+    if landing.read_marker(target) is None:
+        descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            rights.on_folder(descriptor)
+        except PermissionError:
+            pass  # somebody else made the folder, and lets us write to it
+        finally:
+            os.close(descriptor)
     _sync(target)
-    placed = {path: _place(stage, target, path, moving[path]) for path in sorted(set(moving) - set(last))}
+    placed = {path: _place(stage, target, path, moving[path], rights) for path in sorted(set(moving) - set(last))}
     for path in last:
         if path in moving:
-            placed[path] = _place(stage, target, path, moving[path])
+            placed[path] = _place(stage, target, path, moving[path], rights)
     _sweep(stage, set())
     marker["files"] = dict(marker["files"], **present, **placed)
     landing.write_marker(target, marker)
 
 
-def _place(stage: Path, target: str, path: str, row: tree.Row) -> tree.Row:
+def _place(stage: Path, target: str, path: str, row: tree.Row, rights: landing.Rights) -> tree.Row:
     """Rename one file; return its row, whose time of change the rename has set."""
     parts = path.split("/")
     try:
-        folder = tree.open_folder(target, parts[:-1], create=True)
+        folder = tree.open_folder(target, parts[:-1], create=True, made=rights.on_folder)
     except OSError as error:
         raise LandingError(
             "%s cannot be placed below %s: %s" % (path, target, error),
@@ -182,10 +198,16 @@ def _place(stage: Path, target: str, path: str, row: tree.Row) -> tree.Row:
         staged = stage / path
         status = staged.lstat()
         # what was proven is this file, and nobody has written to it since
-        if not stat.S_ISREG(status.st_mode) or [status.st_size, status.st_mtime_ns, status.st_ino] != _kept(row):
+        link = stat.S_ISLNK(status.st_mode)
+        expected = link == row[4].startswith(tree.LINK) and (link or stat.S_ISREG(status.st_mode))
+        if not expected or [status.st_size, status.st_mtime_ns, status.st_ino] != _kept(row):
             raise LandingError("%s was changed by someone else while it was placed" % path, "run the command again")
-        if status.st_mode & 0o7777 != MODE:
-            staged.chmod(MODE)
+        if not link and not rights.hold(status):
+            descriptor = tree.open_inside(str(stage), path)
+            try:
+                rights.on_file(descriptor)
+            finally:
+                os.close(descriptor)
         os.rename(staged, parts[-1], dst_dir_fd=folder)
         status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
         return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, row[4]]

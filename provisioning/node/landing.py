@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -9,6 +11,58 @@ from provisioning.node import tree
 
 CONTROL = ".timeeval-sync"
 SCHEMA = "timeeval.sync/1"
+
+
+class NoGroupError(Exception):
+    """The node has no group of that name, or the user is not in it."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class Rights:
+    """Who may read what is placed, whatever the umask: files get `mode`, folders can be entered by who may read.
+
+    Parameters
+    ----------
+    mode : int
+    group : str or None
+        None leaves the group as the system sets it.
+    """
+
+    def __init__(self, mode: int = 0o644, group: Optional[str] = None) -> None:
+        self.file = mode
+        self.folder = mode | (mode & 0o444) >> 2
+        self._group = group
+        self._gid = -1
+        if group is not None:
+            try:
+                self._gid = grp.getgrnam(group).gr_gid
+            except KeyError:
+                raise NoGroupError("there is no group %s" % group, "make it there, or name another") from None
+
+    def on_file(self, descriptor: int) -> None:
+        """Set them on an open file."""
+        os.fchmod(descriptor, self.file)
+        self._own(descriptor)
+
+    def on_folder(self, descriptor: int) -> None:
+        """Set them on an open folder."""
+        os.fchmod(descriptor, self.folder)
+        self._own(descriptor)
+
+    def _own(self, descriptor: int) -> None:
+        if self._gid >= 0 and os.fstat(descriptor).st_gid != self._gid:
+            try:
+                os.fchown(descriptor, -1, self._gid)
+            except PermissionError:
+                message = "this user may not give files to the group %s" % self._group
+                raise NoGroupError(message, "add the user to that group, or name another") from None
+
+    def hold(self, status: os.stat_result) -> bool:
+        """Return whether a file has them."""
+        return status.st_mode & 0o7777 == self.file and self._gid in (-1, status.st_gid)
 
 
 def control(folder: str) -> Path:

@@ -73,9 +73,13 @@ def _engine(names: list[str]) -> dict[str, Any]:
 
 
 def stamp(folder: str, path: str) -> list[int] | None:
-    """Return [size, mtime_ns, inode, ctime_ns] of a regular file below a folder; None when there is none."""
+    """Return [size, mtime_ns, inode, ctime_ns] of a regular file below a folder; None when there is none.
+
+    A link is followed as far as it stays in the folder.
+    """
     try:
-        descriptor = tree.open_inside(folder, path)
+        real = Path(folder, path).resolve(strict=True).relative_to(Path(folder).resolve())
+        descriptor = tree.open_inside(folder, real.as_posix())
     except (OSError, ValueError):
         return None
     try:

@@ -11,6 +11,7 @@ from provisioning.node import codec, stream, tree
 from provisioning.node.arrival import Folder
 from provisioning.node.doors import Door, NoDoorError, Way, opened
 from provisioning.node.hop import BEAT_SECONDS, Hop
+from provisioning.node.landing import Rights
 from provisioning.node.stream import started
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ DOOR_SECONDS = 60
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Receive ``{"folders": {number: {"target", "last"}}}``; obeys what the driver says meanwhile, see `Agent.obey`."""
-    folders = {int(number): Folder(each["target"], each["last"]) for number, each in args["folders"].items()}
+    """Receive ``{"folders": {number: {"target", "last", "mode", "group"}}}``; obeys the driver, see `Agent.obey`."""
+    folders = {
+        int(number): Folder(each["target"], each["last"], Rights(int(each["mode"]), each["group"]))
+        for number, each in args["folders"].items()
+    }
     agent = Agent(folders, channel)
     try:
         agent.look()

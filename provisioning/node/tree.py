@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 CHUNK = 1 << 20
+LINK = "link:"
+"""Begins the digest of a symbolic link; its size is the length of where it leads, in bytes."""
+
 Json = Any
 """What `json.load` returns."""
 Row = List[Any]
@@ -27,15 +30,34 @@ def safe_path(path: object) -> str:
     return path
 
 
-def open_folder(root: str, parts: Iterable[str], create: bool = False) -> int:
-    """Return a descriptor of the folder ``root/parts...``, following no symbolic link below `root`."""
+def safe_link(path: str, target: str) -> str:
+    """Return where the link `path` leads, if that stays below the folder it is in; else raise ValueError."""
+    if not target or "\0" in target or target.startswith("/"):
+        raise ValueError("leads to %r, which is not relative" % (target,))
+    there = os.path.normpath("/".join([*safe_path(path).split("/")[:-1], target]))
+    if there == ".." or there.startswith("../"):
+        raise ValueError("leads out of its folder: %r" % (target,))
+    return target
+
+
+def open_folder(
+    root: str, parts: Iterable[str], create: bool = False, made: Optional[Callable[[int], None]] = None
+) -> int:
+    """Return a descriptor of the folder ``root/parts...``, following no symbolic link below `root`.
+
+    `made` gets the descriptor of each folder that had to be created.
+    """
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts:
+            new = False
             if create:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=folder)
+                    new = True
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            if new and made is not None:
+                made(below)
             os.close(folder)
             folder = below
     except BaseException:
@@ -73,8 +95,24 @@ def digest_stream(stream: BinaryIO) -> Tuple[str, int]:
         size += len(block)
 
 
+def link_row(root: str, path: str) -> Optional[Row]:
+    """Return the row of a symbolic link below `root`, whose digest is ``link:`` and where it leads; None for others."""
+    parts = safe_path(path).split("/")
+    folder = open_folder(root, parts[:-1])
+    try:
+        status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        return [*_stamp(status), LINK + safe_link(path, os.readlink(parts[-1], dir_fd=folder))]
+    finally:
+        os.close(folder)
+
+
 def row_of(root: str, path: str) -> Row:
     """Read a regular file below `root` and return its row; ValueError when it changes while it is read."""
+    link = link_row(root, path)
+    if link is not None:
+        return link
     with os.fdopen(open_inside(root, path), "rb") as stream:
         for _ in range(2):
             before = os.fstat(stream.fileno())

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from provisioning.errors import UsageError
 from provisioning.node.tree import safe_path
@@ -193,6 +193,10 @@ class Parcel:
         Node name -> the paths of `manifest` that this node lacks.
     last : tuple of str
         Paths that get their final name after all others, e.g. the index.
+    mode : int
+        Permission bits of the files; folders can be entered by who may read.
+    group : str or None
+        Group of the files; None leaves it as the system sets it.
     """
 
     resource: str
@@ -201,6 +205,8 @@ class Parcel:
     target: PurePosixPath
     missing: Mapping[str, tuple[str, ...]]
     last: tuple[str, ...] = ()
+    mode: int = 0o644
+    group: str | None = None
 
 
 D = TypeVar("D")
@@ -224,6 +230,14 @@ class Task(Generic[D]):
     node: Node
     difference: Difference
     desired: D
+
+
+@runtime_checkable
+class Renewable(Protocol):
+    """A resource whose `desired` is read from files that may change while a command runs."""
+
+    def renew(self) -> None:
+        """Read them again when `desired` is asked next."""
 
 
 class Resource(Protocol[D]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -80,14 +80,24 @@ class Datasets:
     ----------
     cache : Path or None
         Folder of known digests; the user's cache folder when None.
+    delete : bool
+        Whether files that we put on a node go when the source no longer has them.
+    on_event : callable or None
+        Progress of reading on the driver.
     """
 
     name = "datasets"
     program = "provisioning.node.observe_datasets"
 
-    def __init__(self, cache: Path | None = None) -> None:
+    def __init__(self, cache: Path | None = None, *, delete: bool = False, on_event: OnEvent | None = None) -> None:
         self._cache = cache
+        self._delete = delete
+        self._on_event = on_event
         self._desired: dict[tuple[Path, Needs | None], tuple[Folder, ...]] = {}
+
+    def renew(self) -> None:
+        """Read the folders again when they are asked for next."""
+        self._desired = {}
 
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
         """Return none: what is settled, the proof of reading, is each node's own."""
@@ -154,7 +164,22 @@ class Datasets:
             )
         cache = (self._cache or cache_folder()) / "digests"
         paths = None if part is None else [*wanted, folder.index]
-        return Folder(folder, scan(folder.source, paths, cache=cache), ids, part is None)
+        return Folder(
+            folder, scan(folder.source, paths, cache=cache, progress=self._reading(folder)), ids, part is None
+        )
+
+    def _reading(self, folder: DatasetFolder) -> Callable[[int], None] | None:
+        """Return what tells how much of a folder has been read."""
+        tell = self._on_event
+        if tell is None:
+            return None
+        done, title = [0], f"read {folder.source}"
+
+        def progress(size: int) -> None:
+            done[0] += size
+            tell({"title": title, "done": done[0], "total": done[0], "unit": "B"})
+
+        return progress
 
     def difference(
         self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: tuple[Folder, ...]
@@ -172,6 +197,8 @@ class Datasets:
                 if not seen["exists"] or seen["marked"]:
                     need[seen["device"]] = need.get(seen["device"], 0) + copy.size
                     findings += _full(node, folder, need[seen["device"]], seen["free"])
+            changes += self._gone(node, folder, seen)
+            findings += self._unlisted(node, folder, changes)
             if cluster.environment is not None and observed["environment"] and not seen["proven"]:
                 title = f"read {len(folder.ids)} datasets of {folder.folder.path} with the node's environment"
                 changes.append(Change(node.name, self.name, title, detail={"path": str(folder.folder.path)}))
@@ -197,6 +224,27 @@ class Datasets:
             {"path": str(folder.folder.path), "missing": [entry.path for entry in missing]},
         )
 
+    def _gone(self, node: Node, folder: Folder, seen: Mapping[str, Any]) -> list[Change]:
+        """Return what is to be deleted: what we put there and the source no longer has."""
+        if not self._delete or not folder.whole or not seen["marked"]:
+            return []
+        wanted = folder.manifest.by_path
+        gone = sorted(path for path, _, _ in seen.get("rows", ()) if path not in wanted)
+        if not gone:
+            return []
+        title = f"delete {len(gone)} files below {folder.folder.path} that {folder.folder.source} has no more: "
+        more = f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
+        detail = {"path": str(folder.folder.path), "delete": gone}
+        return [Change(node.name, self.name, title + ", ".join(gone[:SHOWN]) + more, detail=detail)]
+
+    def _unlisted(self, node: Node, folder: Folder, changes: Sequence[Change]) -> list[Finding]:
+        """Let no empty source empty the nodes."""
+        mine = (change for change in changes if change.detail["path"] == str(folder.folder.path))
+        if folder.ids or not any("delete" in change.detail for change in mine):
+            return []
+        message = f"{folder.folder.source / folder.folder.index} lists no dataset; nothing is deleted for that"
+        return [Finding(node.name, self.name, message, "see whether the source is what it should be")]
+
     def _obstacles(self, node: Node, folder: Folder, seen: Mapping[str, Any]) -> list[Finding]:
         path = folder.folder.path
         if not seen["directory"]:
@@ -217,13 +265,19 @@ class Datasets:
                 for change in difference.changes
                 if "missing" in change.detail and change.detail["path"] == str(folder.folder.path)
             }
-            if missing:
-                source, target, last = folder.folder.source, folder.folder.path, (folder.folder.index,)
-                parcels.append(Parcel(self.name, source, folder.manifest, target, missing, last))
+            # one from which files only go has nothing to travel, and is locked as well
+            if missing or any(change.detail["path"] == str(folder.folder.path) for change in _deleting(work)):
+                where = folder.folder
+                last, mode, group = (where.index,), where.mode, where.group
+                parcels.append(Parcel(self.name, where.source, folder.manifest, where.path, missing, last, mode, group))
         return parcels
 
     def settle(self, task: Task[tuple[Folder, ...]], on_event: OnEvent) -> None:
-        """Let the node's own environment open the index and every dataset, once for these bytes and this one."""
+        """Delete what is to go; let the node's own environment open the index and every dataset, once for both."""
+        for change in task.difference.changes:
+            if "delete" in change.detail:
+                args = {"target": change.detail["path"], "delete": change.detail["delete"]}
+                task.session.call("provisioning.node.forget_files", args, on_event=on_event)
         python = _python(task.cluster)
         paths = {change.detail["path"] for change in task.difference.changes}
         folders = [
@@ -247,6 +301,11 @@ def _full(node: Node, folder: Folder, need: int, free: int) -> list[Finding]:
         return []
     message = f"{need} bytes have to fit on the file system of {folder.folder.path}, {free} are free"
     return [Finding(node.name, Datasets.name, message, "make room there, or name a path on another file system")]
+
+
+def _deleting(work: Work[tuple[Folder, ...]]) -> Iterator[Change]:
+    for difference in work.differences.values():
+        yield from (change for change in difference.changes if "delete" in change.detail)
 
 
 def _digests(manifest: Manifest) -> dict[str, str]:

@@ -59,7 +59,8 @@ class Fanout:
         route = self.route(cluster, missing)
         self.routes.append(route)
         uploads = self.sending.uploads or cluster.limits.uploads
-        if route.kind == "star" and shutil.which("rsync") is not None:
+        linked = any(entry.link is not None for parcel in parcels for entry in parcel.manifest.entries)
+        if route.kind == "star" and shutil.which("rsync") is not None and not linked:
             rate = self.sending.bwlimit
             star = Star(uploads=uploads, bwlimit=None if rate is None else rate // min(uploads, len(missing)))
             star.spread(cluster, parcels, sessions, arrived, on_event)

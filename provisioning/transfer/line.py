@@ -29,10 +29,11 @@ class Lack:
     paths: tuple[str, ...]
     staged: frozenset[str] = frozenset()
     partial: Mapping[str, int] | None = None
+    links: frozenset[str] = frozenset()
 
     def begin(self, path: str, size: int) -> int:
         """Return from which byte on this node needs a file."""
-        if path in self.staged:
+        if path in self.staged or path in self.links:
             return size
         part = (self.partial or {}).get(path, 0)
         return part if part < size else 0
@@ -80,7 +81,15 @@ class Line:
         ------
         ProvisionError
         """
-        folders = {number: {"target": str(parcel.target), "last": list(parcel.last)} for number, parcel in self.parcels}
+        folders = {
+            number: {
+                "target": str(parcel.target),
+                "last": list(parcel.last),
+                "mode": parcel.mode,
+                "group": parcel.group,
+            }
+            for number, parcel in self.parcels
+        }
         self._conversation = self.session.open(PROGRAM, {"folders": folders})
         ready = self._answer("ready")
         self.codecs = [int(each) for each in ready["codecs"]]
@@ -99,7 +108,8 @@ class Line:
             digests = {entry.path: entry.sha256 for entry in parcel.manifest.select(parcel.missing[self.name]).entries}
             staged = frozenset(path for path, _, digest in seen["staged"] if digests.get(path) == digest)
             partial = {str(path): int(size) for path, size in seen["partial"].items()}
-            self.lacks[number] = Lack(parcel.missing[self.name], staged, partial)
+            links = frozenset(entry.path for entry in parcel.manifest.entries if entry.link is not None)
+            self.lacks[number] = Lack(parcel.missing[self.name], staged, partial, links)
 
     def _see_room(self, rooms: Sequence[Mapping[str, Any]]) -> None:
         needs: dict[int, tuple[int, int]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from provisioning.errors import NodeError, UsageError
+from provisioning.errors import ChangedError, NodeError
 from provisioning.scan import scan
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def deliver(session: Session, parcel: Parcel, copy: Copy, on_event: OnEvent) -> 
     """
     wanted = parcel.manifest.select(parcel.missing[session.node.name])
     request: dict[str, Any] = {"target": str(parcel.target), "files": wanted.to_json()}
+    request |= {"mode": parcel.mode, "group": parcel.group}
     last = [path for path in parcel.last if path in wanted.by_path]
     files = size = 0
     bad: dict[str, str] = {}
@@ -64,10 +65,6 @@ def deliver(session: Session, parcel: Parcel, copy: Copy, on_event: OnEvent) -> 
         if not bad:
             return files, size
     raise explain(session.node, parcel, bad)
-
-
-class ChangedError(UsageError):
-    """A file of the driver is no longer what it was when it was read first."""
 
 
 def explain(node: Node, parcel: Parcel, bad: Mapping[str, str]) -> NodeError | ChangedError:

@@ -122,9 +122,26 @@ def test_scan_of_named_files_reads_only_these(folder: Path) -> None:
     assert [entry.path for entry in scan(folder, ["plain.csv"]).entries] == ["plain.csv"]
 
 
-def test_a_link_to_a_file_inside_counts_as_the_file(folder: Path) -> None:
+def test_links_that_stay_inside_are_kept_as_links(folder: Path) -> None:
     (folder / "again.csv").symlink_to("plain.csv")
-    assert scan(folder).by_path["again.csv"].sha256 == digest(b"1,2\n")
+    (folder / "absolute.csv").symlink_to(folder / "plain.csv")
+    (folder / "sub dir" / "up.csv").symlink_to("../again.csv")
+    (folder / "linked").symlink_to("sub dir")
+    found = {entry.path: entry.link for entry in scan(folder).entries if entry.link is not None}
+    assert found == {
+        "again.csv": "plain.csv",
+        "absolute.csv": "plain.csv",
+        "sub dir/up.csv": "../again.csv",
+        "linked": "sub dir",
+    }
+    named = scan(folder, ["linked/up.csv"])
+    assert {entry.path: entry.link for entry in named.entries} == {
+        "linked": "sub dir",
+        "sub dir/up.csv": "../again.csv",
+        "again.csv": "plain.csv",
+        "plain.csv": None,
+    }
+    assert named.by_path["plain.csv"].sha256 == digest(b"1,2\n")
 
 
 @pytest.mark.parametrize(
@@ -132,15 +149,26 @@ def test_a_link_to_a_file_inside_counts_as_the_file(folder: Path) -> None:
     [
         ("/etc/hostname", "out of"),
         ("../outside.csv", "out of"),
+        ("../source/plain.csv", "leads out of its folder"),
         ("nowhere", "a link to nothing"),
-        ("sub dir", "a folder"),
+        ("link", r"link"),
+        ("pipe", "not a regular file"),
     ],
 )
 def test_a_link_to_anything_else_is_refused(folder: Path, target: str, why: str) -> None:
     (folder.parent / "outside.csv").write_text("secret")
+    if target == "pipe":
+        os.mkfifo(folder / "pipe")
     (folder / "link").symlink_to(target)
-    with pytest.raises(UsageError, match=why):
-        scan(folder)
+    for paths in (None, ["link"]):
+        with pytest.raises(UsageError, match=why):
+            scan(folder, paths)
+
+
+@pytest.mark.parametrize("target", ["", "/etc/passwd", "../x", "a/../../x", "\0"])
+def test_a_hostile_link_is_refused(target: str) -> None:
+    with pytest.raises(UsageError, match="not a manifest"):
+        Manifest.from_json([["link", 1, f"link:{target}"]])
 
 
 def test_special_files_are_refused(folder: Path) -> None:

@@ -50,8 +50,10 @@ def cluster(tmp_path: Path) -> Cluster:
 
 @pytest.fixture
 def sync(cluster: Cluster, tmp_path: Path) -> Callable[..., Report]:
-    def go(cluster: Cluster = cluster, needs: Needs | None = None, *, dry_run: bool = False) -> Report:
-        resource = Datasets(tmp_path / "cache")
+    def go(
+        cluster: Cluster = cluster, needs: Needs | None = None, *, dry_run: bool = False, delete: bool = False
+    ) -> Report:
+        resource = Datasets(tmp_path / "cache", delete=delete)
         return run(Job(cluster, cluster.nodes, [resource], Fanout(), needs, dry_run=dry_run))
 
     return go
