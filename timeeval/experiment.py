@@ -65,7 +65,7 @@ class Experiment:
     metrics: list[Metric]
     resolved_train_dataset_path: Path | None
     resolved_test_dataset_path: Path
-    work_dir: Path | None = field(default=None, compare=False, repr=False)
+    work_dir: Path | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -221,6 +221,7 @@ class Experiment:
         on_phase("execute", result)
         y_scores, times = self._perform_execution(args)
         result.update(times)
+        self._check(y_scores)
         on_phase("score", result)
         write_metrics(path / METRICS_CSV, result)
         write_scores(path / RAW_ANOMALY_SCORES_TS, y_scores)
@@ -249,6 +250,13 @@ class Experiment:
         data = _input(self.algorithm, self.resolved_test_dataset_path, features_only=True)
         scores, times = Times.from_execute_algorithm(self.algorithm, data, self.build_args() if args is None else args)
         return np.asarray(scores), times.to_dict()
+
+    def _check(self, y_scores: Array) -> None:
+        if y_scores.dtype.kind == "f" and len(y_scores) and np.isnan(y_scores).all():
+            raise ScoresError(
+                f"{self.algorithm.name} returned {len(y_scores)} scores, and all of them are NaN",
+                remedy="Check the parameters (e.g. a window longer than the series) and the data.",
+            )
 
     def _labels(self, n_scores: int) -> Array:
         labels = labels_of(self.resolved_test_dataset_path)

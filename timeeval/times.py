@@ -59,22 +59,28 @@ class Times:
 
     @staticmethod
     def from_execute_algorithm(
-        algorithm: Algorithm, dataset: AlgorithmParameter, args: dict[str, Any]
+        algorithm: Algorithm,
+        X: AlgorithmParameter,  # noqa: N803 - the name that scripts know
+        args: dict[str, Any],
     ) -> tuple[AlgorithmParameter, Times]:
         """Run pre-processing, execution and post-processing; return the scores and the times."""
         before = after = None
         if algorithm.preprocess is not None:
-            dataset, before = timer(algorithm.preprocess, dataset, args)
-        scores, main = timer(algorithm.execute, dataset, args)
+            X, before = timer(algorithm.preprocess, X, args)  # noqa: N806
+        scores, main = timer(algorithm.execute, X, args)
         if algorithm.postprocess is not None:
             scores, after = timer(algorithm.postprocess, scores, args)
         return scores, Times(ExecutionType.EXECUTE, main, before, after)
 
     @staticmethod
-    def from_train_algorithm(algorithm: Algorithm, dataset: AlgorithmParameter, args: dict[str, Any]) -> Times:
+    def from_train_algorithm(
+        algorithm: Algorithm,
+        X: AlgorithmParameter,  # noqa: N803 - the name that scripts know
+        args: dict[str, Any],
+    ) -> Times:
         """Run pre-processing and training; return the times."""
         before = None
         if algorithm.preprocess is not None:
-            dataset, before = timer(algorithm.preprocess, dataset, args)
-        _, main = timer(algorithm.train, dataset, args)
+            X, before = timer(algorithm.preprocess, X, args)  # noqa: N806
+        _, main = timer(algorithm.train, X, args)
         return Times(ExecutionType.TRAIN, main, before)

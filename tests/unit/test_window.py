@@ -128,3 +128,22 @@ def test_borders_are_padded_with_zeros():
     assert padding_borders(np.array([1.0, 2, 3]), 3).tolist() == [1, 2, 3]
     with pytest.raises(ValueError, match="do not fit"):
         padding_borders(np.ones(3), 2)
+
+
+def test_scikit_learn_takes_it_as_a_transformer():
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+
+    windowing = ReverseWindowing(3, Method.SUM, chunksize=7)
+    copy = clone(windowing)
+    assert copy is not windowing
+    assert copy.get_params() == windowing.get_params()
+    pipeline = make_pipeline(ReverseWindowing(2), windowing)
+    pipeline.set_params(**{"reversewindowing-2__window_size": 1})
+    scores = np.arange(5, dtype=float)
+    assert pipeline.fit_transform(scores).tolist() == ReverseWindowing(2).transform(scores).tolist()
+    assert pipeline.transform(scores).tolist() == ReverseWindowing(2).transform(scores).tolist()
+    with pytest.raises(ValueError, match="no parameter width"):
+        windowing.set_params(width=3)
+    with pytest.raises(ValueError, match="at least 1"):
+        windowing.set_params(window_size=0)

@@ -1,7 +1,7 @@
 """The 81 algorithm images that TimeEval knows, as functions: ``lof(params=…, skip_pull=False, timeout=None)``.
 
 The functions are made from ``catalogue.json`` (its form: :mod:`timeeval.algorithms.entries`); editors and type checkers
-read ``__init__.pyi``, which ``python -m timeeval.algorithms.stubs`` generates. `load` reads your own catalogues.
+read the ``.pyi`` files, which ``python -m timeeval.algorithms.stubs FOLDER`` writes. `load` reads your own catalogues.
 
 Examples
 --------

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from timeeval.metrics import Metric
 
 _HEAD = struct.Struct(">I")
-_OURS = ("timeeval", "provisioning")
+_OURS = ("timeeval", "timeeval_experiments", "provisioning")
 
 
 class PackingError(TimeEvalError):

@@ -105,6 +105,29 @@ class ReverseWindowing:
         with np.errstate(invalid="ignore"):
             return np.asarray(sums / _window_counts(scores, self.window_size))
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  scikit-learn's signature
+        """Return the constructor's arguments; with it scikit-learn can clone the object."""
+        return dict(vars(self))
+
+    def set_params(self, **params: Any) -> ReverseWindowing:  # noqa: ANN401
+        """Change arguments of the constructor."""
+        unknown = params.keys() - vars(self).keys()
+        if unknown:
+            raise ValueError(f"ReverseWindowing has no parameter {', '.join(sorted(unknown))}.")
+        ReverseWindowing.__init__(self, **{**self.get_params(), **params})  # checks them
+        return self
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401  asked for by scikit-learn alone
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(),
+            input_tags=InputTags(one_d_array=True, two_d_array=False, allow_nan=True),
+            requires_fit=False,
+        )
+
     def fit_transform(self, X: Array, y: object = None) -> Array:  # noqa: ARG002, N803  scikit-learn's signature
         """Return point scores, see `transform`."""
         return self.transform(X)

@@ -16,7 +16,7 @@ from timeeval import TrainingType
 from timeeval.adapters import DockerAdapter
 from timeeval.algorithms import CATALOGUE, load
 from timeeval.algorithms.entries import CatalogueError, read_entries, write_entries
-from timeeval.algorithms.stubs import stub
+from timeeval.algorithms.stubs import files
 from timeeval.data_types import InputDimensionality
 from timeeval.durations import Duration
 from timeeval.params import FixedParameters
@@ -128,9 +128,27 @@ def test_algorithms_and_functions_travel():
     assert pickle.loads(pickle.dumps(timeeval.algorithms.lof)) is timeeval.algorithms.lof  # noqa: S301
 
 
-def test_the_stub_is_current():
-    # otherwise: python -m timeeval.algorithms.stubs > timeeval/algorithms/__init__.pyi
-    assert (PACKAGE / "__init__.pyi").read_text(encoding="utf-8") == stub(CATALOGUE.entries)
+def test_the_stubs_are_current():
+    # otherwise: python -m timeeval.algorithms.stubs timeeval/algorithms
+    found = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.pyi")}
+    assert found == files(CATALOGUE.entries)
+
+
+def test_type_checkers_know_functions_and_modules(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from timeeval.algorithms import knn\n"
+        "from timeeval.algorithms.lof import lof\n"
+        "from timeeval.algorithms.subsequence_lof_multi_sum import post_sLOF, subsequence_lof_multi_sum\n"
+        "names: list[str] = [f().name for f in (knn, lof, subsequence_lof_multi_sum)]\n"
+        "knn(skip_pull='yes')\n"
+        "post_sLOF(3)\n"
+    )
+    config = PACKAGE.parents[1] / "pyproject.toml"
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(config), str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parents[1], check=False)
+    errors = [line.partition(": error: ")[2] for line in done.stdout.splitlines() if ": error: " in line]
+    assert [error.rpartition("[")[2] for error in errors] == ["arg-type]", "call-arg]", "arg-type]"], done.stdout
 
 
 def test_the_catalogue_is_written_as_it_is_read():

@@ -1,6 +1,5 @@
 """What importing the package costs, and which names it has."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -40,60 +39,6 @@ def test_nothing_heavy_is_loaded(code):
 
 def test_reading_datasets_loads_pandas_only():
     assert loaded_by("from timeeval import DatasetManager, MultiDatasetManager") == {"pandas"}
-
-
-@pytest.mark.parametrize("name", timeeval.__all__)
-def test_every_public_name_is_there(name):
-    assert getattr(timeeval, name) is not None
-
-
-@pytest.mark.parametrize(
-    ("package", "names"),
-    [
-        ("timeeval.adapters", "DistributedAdapter DockerAdapter FunctionAdapter JarAdapter MultivarAdapter"),
-        (
-            "timeeval.datasets",
-            (
-                "DatasetAnalyzer Dataset DatasetManager DatasetRecord Datasets AnomalyLength DatasetMetadata "
-                "Stationarity Trend TrendType MultiDatasetManager"
-            ),
-        ),
-        ("timeeval.params", "FixedParameters ParameterConfig FullParameterGrid IndependentParameterGrid Params"),
-        (
-            "timeeval.heuristics",
-            (
-                "AnomalyLengthHeuristic CleanStartSequenceSizeHeuristic ContaminationHeuristic DatasetIdHeuristic "
-                "DefaultFactorHeuristic DefaultExponentialFactorHeuristic EmbedDimRangeHeuristic "
-                "ParameterDependenceHeuristic PeriodSizeHeuristic RelativeDatasetSizeHeuristic "
-                "TimeEvalParameterHeuristic TimeEvalHeuristic inject_heuristic_values"
-            ),
-        ),
-        ("timeeval.data_types", "ExecutionType AlgorithmParameter TSFunction TSFunctionPost TrainingType"),
-        ("timeeval.resource_constraints", "MB GB DEFAULT_TASKS_PER_HOST DEFAULT_TIMEOUT ResourceConstraints"),
-        ("timeeval.adapters.base", "Adapter AlgorithmParameter"),
-        (
-            "timeeval.adapters.docker",
-            (
-                "DATASET_TARGET_PATH RESULTS_TARGET_PATH SCORES_FILE_NAME MODEL_FILE_NAME DockerJSONEncoder "
-                "AlgorithmInterface DockerAdapter DockerAdapterInternalError DockerTimeoutError DockerMemoryError "
-                "DockerAlgorithmFailedError"
-            ),
-        ),
-        ("timeeval.adapters.multivar", "AggregationMethod"),
-        ("timeeval.datasets.custom", "CustomDatasets TEST_PATH_KEY TRAIN_PATH_KEY TYPE_KEY PERIOD_KEY CDEntry"),
-        ("timeeval.datasets.dataset_manager", "DatasetManager DatasetRecord"),
-        ("timeeval.datasets.metadata", "DatasetId DatasetMetadataEncoder"),
-        ("timeeval.params.params", "Params FixedParams"),
-        ("timeeval.heuristics.base", "HeuristicFallbackWarning TimeEvalParameterHeuristic"),
-        ("timeeval.heuristics.PeriodSizeHeuristic", "PeriodSizeHeuristic"),
-        ("timeeval.constants", "HPI_CLUSTER METRICS_CSV RESULTS_CSV"),
-        ("timeeval.utils.datasets", "extract_labels extract_features load_dataset load_labels_only"),
-        ("timeeval.utils.encode_params", "dump_params dumps_params"),
-    ],
-)
-def test_names_that_scripts_import(package, names):
-    module = importlib.import_module(package)
-    assert [name for name in names.split() if not hasattr(module, name)] == []
 
 
 def test_submodules_are_reachable_without_an_import_of_their_own():

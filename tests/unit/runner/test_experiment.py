@@ -112,6 +112,11 @@ def test_too_few_scores_are_explained(experiment_of):
         experiment_of(lambda data, _: np.ones(len(data) - 1), name="short").evaluate()
 
 
+def test_scores_that_are_all_nan_are_none(experiment_of):
+    with pytest.raises(ScoresError, match=f"{LENGTH} scores, and all of them are NaN"):
+        experiment_of(lambda data, _: np.full(len(data), np.nan), name="empty").evaluate()
+
+
 def test_table_without_channels_is_refused(experiment_of):
     experiment = experiment_of()
     experiment.resolved_test_dataset_path.write_text("timestamp,is_anomaly\n0,0\n1,1\n")

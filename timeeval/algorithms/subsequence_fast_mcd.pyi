@@ -1,0 +1,21 @@
+from typing import Any
+
+from numpy import ndarray
+
+from timeeval.algorithm import Algorithm
+from timeeval.durations import TimeSpan
+from timeeval.params.base import ParameterConfig
+
+def subsequence_fast_mcd(
+    params: ParameterConfig | None = None, skip_pull: bool = False, timeout: TimeSpan | None = None
+) -> Algorithm:
+    """Subsequence Fast-MCD: semi-supervised, univariate; image ``ghcr.io/timeeval/subsequence_fast_mcd:0.3.0``.
+
+    Parameters of the algorithm (type, default):
+
+    - ``random_state`` (int, 42): Seed of the random numbers.
+    - ``store_precision`` (boolean, True): Store precision, on or off.
+    - ``support_fraction`` (float, None): Support fraction.
+    """
+
+def post_sfmcd(scores: ndarray[Any, Any], args: dict[str, Any]) -> ndarray[Any, Any]: ...
