@@ -15,8 +15,9 @@ from provisioning.node.room import room
 from provisioning.node.store import stored
 
 _ASK = (
-    "import json, os, platform, sys; "
-    "print(json.dumps([platform.python_version(), sys.prefix == sys.base_prefix, os.path.realpath(sys.executable)]))"
+    "import json, os, platform, sys; from importlib.util import MAGIC_NUMBER as magic; "
+    "print(json.dumps([platform.python_version(), sys.prefix == sys.base_prefix, os.path.realpath(sys.executable), "
+    "magic.hex()]))"
 )
 
 
@@ -50,7 +51,7 @@ def libc() -> list[str]:
 
 
 def interpreter(minor: str) -> dict[str, str] | None:
-    """Return {"path", "version"} of a CPython of this minor version that is not itself inside an environment."""
+    """Return {"path", "version", "magic"} of a CPython of this minor version that is itself no environment."""
     # the system's own come first: they are the ones most likely to be alike on all nodes
     names = ["/usr/bin/python" + minor, "/usr/local/bin/python" + minor, shutil.which("python" + minor)]
     names += [getattr(sys, "_base_executable", sys.executable), shutil.which("python3")]
@@ -59,9 +60,9 @@ def interpreter(minor: str) -> dict[str, str] | None:
             [name, "-I", "-c", _ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
         )
         try:
-            version, is_base, path = json.loads(answer.stdout.decode())
+            version, is_base, path, magic = json.loads(answer.stdout.decode())
         except ValueError:
             continue
         if is_base and version.split(".")[:2] == minor.split("."):
-            return {"path": path, "version": version}
+            return {"path": path, "version": version, "magic": magic}
     return None

@@ -32,13 +32,14 @@ def normalised(rows: Iterable[Row]) -> list[Row]:
     """Return the rows that wheel and installation have in common, sorted, with paths as installed."""
     kept = []
     for path, digest in rows:
-        installed = _installed_path(path)
+        installed = installed_path(path)
         if installed is not None:
             kept.append((installed, digest))
     return sorted(kept)
 
 
-def _installed_path(path: str) -> str | None:
+def installed_path(path: str) -> str | None:
+    """Return where a file of a wheel comes to lie, seen from site-packages; None for what installers make their own."""
     parts = path.split("/")
     if "__pycache__" in parts or path.endswith(".pyc"):
         return None

@@ -13,13 +13,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.node import records, venvs
+from provisioning.node import bytecode, installers, records, venvs
 from provisioning.node.observe_environment import interpreter
 from provisioning.node.store import damaged, forget, wishes
 from provisioning.node.tools import Beat, RefusedError, run
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
+
+_COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
+STEPS = ("check wheels", "install", "byte code", "prove", "switch")
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
@@ -28,30 +31,42 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     Parameters
     ----------
     args : dict
-        ``prefix``, ``python`` (minor version), ``store`` (folder), ``wheels`` ([path in the store, size, sha256] of all
-        files), ``uv`` (its path in the store), ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity``
-        (what must come out), ``compile`` (whether byte code is wanted), ``keep`` (what must stay in the store).
+        ``prefix``, ``python`` (minor version), ``store`` (folder), ``files`` ([path in the store, size, sha256] of all
+        that is needed), ``uv`` and ``pip`` (their paths in the store), ``bytecode`` (paths of archives of byte code),
+        ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity`` (what must come out), ``keep`` (what must
+        stay in the store).
     channel : object
         Gets an event per step.
     """
     prefix, store = Path(args["prefix"]), Path(args["store"])
     staging = prefix.parent / (".%s.staging" % prefix.name)
     prefix.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    def step(title: str) -> None:
+        channel.event({"title": title, "done": STEPS.index(title), "total": len(STEPS)})
+
     # the lock on the prefix is ours: what lies here is the rest of an attempt that died
     remove(staging)
     try:
         staging.mkdir(mode=0o755)
-        channel.event({"title": "check wheels", "done": 0, "total": 4})
-        wheels = _lay_out(store, args["wheels"], staging / "wheels")
-        uv = store / args["uv"]
-        uv.chmod(0o755)
+        step("check wheels")
+        wheels = _lay_out(store, args["files"], staging / "wheels")
+        base = _base(args)
         fresh = staging / prefix.name
-        channel.event({"title": "install", "done": 1, "total": 4})
-        _install(str(uv), args, wheels, fresh, lambda: channel.event({"title": "install", "done": 1, "total": 4}))
-        channel.event({"title": "prove", "done": 2, "total": 4})
-        _prove(str(uv), args, fresh)
-        seal(fresh, args["lock_digest"], args["identity"], compiled=bool(args["compile"]))
-        channel.event({"title": "switch", "done": 3, "total": 4})
+        lock = staging / "lock.txt"
+        lock.write_text(args["lock"], encoding="utf-8")
+        installer = installers.choose(store / args["uv"], store / args["pip"], staging, prefix)
+        step("install")
+        installer.install(base["path"], fresh, wheels, lock, lambda: step("install"))
+        step("byte code")
+        _compile(args, store, base, fresh, lambda: step("byte code"))
+        step("prove")
+        installer.check(fresh)
+        _prove(args, fresh)
+        facts = {"lock": args["lock_digest"], "identity": args["identity"], "installer": installer.name}
+        facts["compiled"] = bool(args["bytecode"])
+        seal(fresh, facts, args["lock"])
+        step("switch")
         _switch(fresh, prefix)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -63,67 +78,49 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     finally:
         remove(staging)
     forget(store, wishes(store, prefix, args["keep"]))
-    return {"identity": args["identity"]}
+    return {"identity": args["identity"], "installer": installer.name}
 
 
-def seal(prefix: Path, lock: str, identity: str, *, compiled: bool) -> None:
+def seal(prefix: Path, facts: dict[str, Any], lock: str) -> None:
     """Note in the environment what it was made from."""
-    facts = {"lock": lock, "identity": identity, "compiled": compiled, "python": venvs.version_of(prefix)}
-    venvs.write_marker(prefix, dict(facts, time=time.time()))
+    (prefix / venvs.MARKER).mkdir(exist_ok=True)
+    (prefix / venvs.MARKER / "lock.txt").write_text(lock, encoding="utf-8")
+    venvs.write_marker(prefix, dict(facts, python=venvs.version_of(prefix), time=time.time()))
 
 
-def _lay_out(store: Path, wheels: list[list[Any]], folder: Path) -> Path:
+def _lay_out(store: Path, files: list[list[Any]], folder: Path) -> Path:
     """Link the wheels into one folder, each proven by its digest."""
-    wrong = damaged(store, wheels)
+    wrong = damaged(store, files)
     if wrong:
         raise RefusedError(
             "%d files are missing or damaged in %s: %s" % (len(wrong), store, ", ".join(wrong[:5])),
             "run it again: they are sent anew",
         )
     folder.mkdir()
-    for path, _, _ in wheels:
+    for path, _, _ in files:
         if path.endswith(".whl"):
             (folder / path.split("/")[-1]).symlink_to(store / path)
     return folder
 
 
-def _install(uv: str, args: dict[str, Any], wheels: Path, fresh: Path, beat: Beat) -> None:
+def _base(args: dict[str, Any]) -> dict[str, str]:
     base = interpreter(args["python"])
     if base is None:
         raise RefusedError("there is no Python %s" % args["python"], "install python%s there" % args["python"])
-    lock = fresh.parent / "lock.txt"
-    lock.write_text(args["lock"], encoding="utf-8")
-    common = ["-q", "--no-cache", "--no-config"]
-    make = [uv, "venv", *common, "--relocatable", "--prompt", fresh.name, "--python", base["path"], str(fresh)]
-    reused = _reusable(Path(args["prefix"]), base)
-    sources = ["--offline", "--no-index", "--find-links", str(wheels), "--require-hashes", "--no-build"]
-    wishes = ["--compile-bytecode"] if args["compile"] else []
-    wishes += ["--allow-empty-requirements"] if not args["lock"].strip() else []
-    python = ["--python", str(fresh / "bin" / "python")]
-    if reused:
-        # most of an environment is the same after a new lock: what is, need not be compiled again
-        shutil.copytree(args["prefix"], str(fresh), symlinks=True, ignore=shutil.ignore_patterns(venvs.MARKER))
-        # an installer takes a package for current when its version is, whatever it holds
-        there = records.of_folder(venvs.site_packages(fresh))
-        other = [key for key, digest in args["installed"].items() if there.get(key, digest) != digest]
-        wishes += [option for key in other for option in ("--reinstall-package", key.split("==")[0])]
-    else:
-        run(make)
-    run([uv, "pip", "sync", *common, *python, *sources, "--link-mode", "copy", *wishes, str(lock)], beat)
+    return base
 
 
-def _reusable(prefix: Path, base: dict[str, str]) -> bool:
-    """Return whether what is there now may serve as a basis: ours, of this interpreter, and every file as promised."""
-    marker = venvs.read_marker(prefix)
-    if not marker or prefix.is_symlink() or venvs.version_of(prefix) != base["version"]:
-        return False
-    same = (prefix / "bin" / "python").resolve() == Path(base["path"])
-    return same and not venvs.edited(prefix, marker["files"], deep=True)
+def _compile(args: dict[str, Any], store: Path, base: dict[str, str], fresh: Path, beat: Beat) -> None:
+    """Put byte code into the environment: the driver's, or this interpreter's own where it reads no other."""
+    bundles = [store / path for path in args["bytecode"]]
+    if all(bytecode.magic_of(bundle) == base["magic"] for bundle in bundles):
+        bytecode.unpack(bundles, venvs.site_packages(fresh))
+        return
+    run([str(fresh / "bin" / "python"), "-I", "-c", _COMPILE, str(venvs.site_packages(fresh))], beat)
 
 
-def _prove(uv: str, args: dict[str, Any], fresh: Path) -> None:
-    """Refuse what does not fit together or is not what the wheels hold."""
-    run([uv, "pip", "check", "-q", "--no-cache", "--no-config", "--python", str(fresh / "bin" / "python")])
+def _prove(args: dict[str, Any], fresh: Path) -> None:
+    """Refuse what is not what the wheels hold."""
     installed, wanted = records.of_folder(venvs.site_packages(fresh)), args["installed"]
     if records.identity_of(installed) != args["identity"]:
         odd = sorted(key for key in set(wanted) | set(installed) if wanted.get(key) != installed.get(key))

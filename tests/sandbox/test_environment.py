@@ -136,13 +136,13 @@ def test_a_full_disk_is_found_before_anything_is_sent(make_scene):
     assert not scene.sandbox.node("node3").exec(["find", f"{FULL}/envs", "-type", "f"], check=False).stdout
 
 
-def test_another_python_than_the_nodes_have_is_a_finding(make_scene):
+def test_another_python_than_the_drivers_is_refused(make_scene):
     minor = f"{sys.version_info.major}.{sys.version_info.minor + 7}"
-    code, rows = make_scene(python=minor).create()
-    assert (code, states(rows)) == (4, dict.fromkeys(NODES, "failed"))
-    finding = rows["node1"]["findings"][0]
-    assert f"there is no Python {minor}" in finding["message"]
-    assert f"install python{minor}" in finding["remedy"]
+    scene = make_scene(python=minor)
+    done = scene.commands.run("timeeval-provision", "create-envs", "--cluster", scene.file)
+    assert done.returncode == 2, done.stdout
+    assert f"is to have Python {minor}, the driver runs" in done.stdout
+    assert not scene.sandbox.node("node1").exec(["find", str(Path(scene.prefix).parent)], check=False).stdout
 
 
 def test_what_somebody_else_put_there_stays(scene):

@@ -4,22 +4,20 @@ import dataclasses
 import os
 import platform
 import shutil
-import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
-from wheelwright import hash_of, make_project, make_wheel
+from environment_lab import MINOR, Lab
+from wheelwright import make_project
 
 from provisioning.errors import NodeError, ProvisionError, UsageError
-from provisioning.inventory import Cluster, Environment, Node
 from provisioning.launch import open_session
 from provisioning.node import observe_environment, records, venvs
-from provisioning.resources.base import Task, Work
-from provisioning.resources.environment import EnvironmentResource, lock, project
+from provisioning.resources.base import Task
+from provisioning.resources.environment import lock, project
 from provisioning.resources.environment.sources import Sources
 from provisioning.resources.environment.target import Target, group
 
-MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 LINUX = Target("3.11", "3.11.2", "x86_64", "glibc", (2, 36))
 
 
@@ -166,59 +164,6 @@ def test_a_project_that_does_not_build_says_why(tmp_path):
 
 
 # --- the whole way, on the driver's own node ------------------------------------------------------------------------
-
-
-class Lab:
-    """A cluster of this machine alone, with a package index in a folder."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.node = Node("here", is_driver=True)
-        self.prefix = root / "srv" / "envs" / "demo"
-        self.lock = root / "demo.lock"
-        self.project = make_project(root / "project", "mine", "1.0", ["dep>=1"])
-        self.publish("1.0")
-        self.resource = EnvironmentResource()
-
-    def publish(self, version: str, **more):
-        wheel = make_wheel(self.root / "index", "dep", version, **more)
-        self.lock.write_text(f"dep=={version} --hash=sha256:{hash_of(wheel)}\n")
-
-    @property
-    def cluster(self) -> Cluster:
-        prefix, state = PurePosixPath(self.prefix), PurePosixPath(self.root / "srv" / "state")
-        environment = Environment(prefix, MINOR, (self.lock,), (self.project,))
-        return Cluster(
-            name="lab",
-            file=self.root / "cluster.toml",
-            nodes=(self.node,),
-            driver=self.node,
-            scheduler=self.node,
-            results=PurePosixPath(self.root / "results"),
-            state=state,
-            known_hosts=self.root / "known_hosts",
-            environment=environment,
-        )
-
-    def look(self, **changed):
-        observed = observe_environment.observe(self.resource.question(self.cluster, self.node, None)) | changed
-        desired = self.resource.desired(self.cluster, {"here": {"environment": observed}}, None)
-        return observed, desired, self.resource.difference(self.cluster, self.node, observed, desired)
-
-    def make(self):
-        _, desired, difference = self.look()
-        for parcel in self.resource.bring(Work(self.cluster, desired, {"here": difference})):
-            for path in parcel.missing["here"]:
-                target = Path(parcel.target) / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.hardlink_to(parcel.source / path)
-        with open_session(self.cluster, self.node) as session:
-            events = []
-            self.resource.settle(Task(session, self.cluster, self.node, difference, desired), events.append)
-        return events
-
-    def packages(self):
-        return self.prefix / "lib" / f"python{MINOR}" / "site-packages"
 
 
 @pytest.fixture

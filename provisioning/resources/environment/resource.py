@@ -128,13 +128,14 @@ class EnvironmentResource:
                 "prefix": str(environment.prefix),
                 "python": environment.python,
                 "store": str(wheels_on_node(task.cluster)),
-                "wheels": house.manifest.to_json(),
+                "files": house.manifest.to_json(),
                 "uv": house.uv,
+                "pip": house.pip,
+                "bytecode": list(house.bytecode),
                 "lock": house.lock,
                 "lock_digest": house.lock_digest,
                 "installed": dict(house.installed),
                 "identity": house.identity,
-                "compile": True,
                 "keep": sorted(
                     {entry.path for each in task.desired.houses.values() for entry in each.manifest.entries}
                 ),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,11 @@ from typing import Any
 from provisioning.errors import ProvisionError, UsageError
 from provisioning.manifest import Entry, Manifest
 from provisioning.node import records, tree
+from provisioning.resources.environment.bytecode import bundles
+from provisioning.resources.environment.carried import download, pip_archive, uv_for
 from provisioning.resources.environment.lock import Pin, digest_of, gaps, render
 from provisioning.resources.environment.target import Target, of_driver
-from provisioning.resources.environment.wheels import Wheel, has, keep, pip, run, uv_binary, wheel_store
+from provisioning.resources.environment.wheels import Wheel, has, keep, wheel_store
 from provisioning.scan import cache_folder
 
 
@@ -30,9 +30,11 @@ class Wheelhouse:
     lock : str
         Text of the lock, the projects included.
     manifest : Manifest
-        All files, wheels and uv, as they lie in the store.
-    uv : str
-        Path of uv in the store.
+        All files as they lie in the store.
+    uv, pip : str
+        Paths in the store of what installs them.
+    bytecode : tuple of str
+        Paths in the store of archives with the byte code of the wheels.
     installed : mapping
         ``name==version`` -> digest of its RECORD: what a node must show afterwards.
     unpacked : int
@@ -43,6 +45,8 @@ class Wheelhouse:
     lock: str
     manifest: Manifest
     uv: str
+    pip: str
+    bytecode: tuple[str, ...]
     installed: Mapping[str, str]
     unpacked: int
 
@@ -72,7 +76,7 @@ def assemble(target: Target, pins: Sequence[Pin], projects: Sequence[Wheel]) -> 
                 remedy="build its wheels per platform and name them in a lock instead",
             )
     store = wheel_store()
-    house = _known(_note("house", target, digest_of(render(pins))), store) or _fetch(target, pins, store)
+    house = _known(_note(target, digest_of(render(pins))), store) or _fetch(target, pins, store)
     installed = {**house["installed"], **dict(wheel.identity for wheel in projects)}
     versions = dict(key.split("==", 1) for key in installed)
     missing = [*house["gaps"], *gaps(target, projects, versions)]
@@ -81,20 +85,24 @@ def assemble(target: Target, pins: Sequence[Pin], projects: Sequence[Wheel]) -> 
             f"the lock for {target} is not complete: {'; '.join(missing[:5])}",
             remedy="lock again with the projects' requirements among the inputs",
         )
-    uv = _uv_for(target, store)
+    uv, pip = uv_for(target, store), pip_archive(store)
+    wheels = [*(Wheel(store, entry) for entry in _entries(house)), *projects]
+    compiled = bundles(wheels, store)
     locked = [*pins, *(Pin(wheel.name, wheel.version, (f"sha256:{wheel.entry.sha256}",)) for wheel in projects)]
     return Wheelhouse(
         target=target,
         lock=render(locked),
-        manifest=Manifest.of([*_entries(house), *(wheel.entry for wheel in projects), uv]),
+        manifest=Manifest.of([*(wheel.entry for wheel in wheels), *compiled, uv, pip]),
         uv=uv.path,
+        pip=pip.path,
+        bytecode=tuple(entry.path for entry in compiled),
         installed=installed,
         unpacked=house["unpacked"] + sum(wheel.unpacked for wheel in projects),
     )
 
 
-def _note(kind: str, target: Target, digest: str) -> Path:
-    return cache_folder() / "wheelhouses" / f"{kind}-{target.slug}-{digest[:32]}.json"
+def _note(target: Target, digest: str) -> Path:
+    return cache_folder() / "wheelhouses" / f"house-{target.slug}-{digest[:32]}.json"
 
 
 def _known(note: Path, store: Path) -> dict[str, Any] | None:
@@ -123,7 +131,7 @@ def _fetch(target: Target, pins: Sequence[Pin], store: Path) -> dict[str, Any]:
         lock.write_text(render(pins), encoding="utf-8")
         out.mkdir()
         if pins:
-            _download(["--require-hashes", "-r", str(lock)], target, out)
+            download(["--require-hashes", "-r", str(lock)], target, out)
         wheels += (Wheel(store, keep(file, store)) for file in sorted(out.iterdir()))
     wanted, found = {pin.name for pin in pins}, {wheel.name for wheel in wheels}
     if wanted != found:
@@ -133,7 +141,7 @@ def _fetch(target: Target, pins: Sequence[Pin], store: Path) -> dict[str, Any]:
         )
     installed = dict(wheel.identity for wheel in wheels)
     return _remember(
-        _note("house", target, digest_of(render(pins))),
+        _note(target, digest_of(render(pins))),
         {
             "files": [[wheel.entry.path, wheel.entry.size, wheel.entry.sha256] for wheel in wheels],
             "installed": installed,
@@ -141,38 +149,3 @@ def _fetch(target: Target, pins: Sequence[Pin], store: Path) -> dict[str, Any]:
             "unpacked": sum(wheel.unpacked for wheel in wheels),
         },
     )
-
-
-def _download(wishes: Sequence[str], target: Target, out: Path) -> None:
-    command = [*pip(), "download", "-q", "--no-deps", "--only-binary", ":all:", "--dest", str(out)]
-    run(
-        [*command, *target.pip_options(), *wishes],
-        f"fetching wheels for {target}",
-        "choose versions that have wheels for this platform, or let pip find your own by PIP_FIND_LINKS",
-    )
-
-
-def _uv_for(target: Target, store: Path) -> Entry:
-    """Return the uv that runs on a target: the driver's own where it fits, else the one in the wheel of its version."""
-    version = run([uv_binary(), "--version"], "asking uv for its version", "install uv again on the driver").split()[1]
-    note = _note("uv", target, version)
-    known = _known(note, store)
-    if known is not None:
-        return _entries(known)[0]
-    driver = of_driver()
-    with tempfile.TemporaryDirectory(prefix="timeeval-uv-") as scratch:
-        program = Path(scratch, "uv")
-        if (driver.machine, driver.libc) == (target.machine, target.libc):
-            shutil.copyfile(uv_binary(), program)
-        else:
-            _download([f"uv=={version}"], target, Path(scratch))
-            _unpack_uv(next(Path(scratch).glob("*.whl")), program)
-        entry = keep(program, store)
-    _remember(note, {"files": [[entry.path, entry.size, entry.sha256]]})
-    return entry
-
-
-def _unpack_uv(wheel: Path, program: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
-        program.write_bytes(archive.read(name))
