@@ -19,6 +19,7 @@ from provisioning.places import leaders
 from provisioning.receipt import load
 from provisioning.report import size_text
 from provisioning.resources.host import managed_paths
+from provisioning.runlog import RunLog
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -71,6 +72,16 @@ def clean(wish: Wish, on_event: OnNodeEvent) -> tuple[int, list[str]]:
         Exit code: 4 where something under our names is not ours, or could not be removed; and lines.
     """
     cluster, nodes = open_cluster(wish.options)
+    with RunLog(cluster, "clean", [node.name for node in nodes]) as kept:
+        found, lines = _clean(wish, cluster, nodes, on_event)
+        documents = [json.dumps(_document(name, one)) for name, one in found.items()]
+        kept.finish(documents, _code(found))
+        return _code(found), documents if wish.as_json else lines or ["nothing of ours is there"]
+
+
+def _clean(
+    wish: Wish, cluster: Cluster, nodes: Sequence[Node], on_event: OnNodeEvent
+) -> tuple[dict[str, Survey | ProvisionError], list[str]]:
     with ExitStack() as stack:
         sessions, found = _open(stack, cluster, nodes, on_event)
         questions = {node.name: _question(cluster, node, everything=wish.everything) for node in nodes}
@@ -78,7 +89,7 @@ def clean(wish: Wish, on_event: OnNodeEvent) -> tuple[int, list[str]]:
         _refuse_shared(stack, cluster, nodes, sessions, found)
         would = list(_lines(found, "would remove"))
         if wish.options.dry_run or not any(_ours(one) for one in found.values()):
-            return _code(found), _told(found, would, wish)
+            return found, would
         if not wish.agree(would):
             raise UsageError("nothing was removed", remedy="agree to it, or say --yes")
         targets = [node for node in nodes if _ours(found[node.name])]
@@ -94,13 +105,7 @@ def clean(wish: Wish, on_event: OnNodeEvent) -> tuple[int, list[str]]:
 
         done = for_each(targets, one, parallel=cluster.limits.parallel)
         final: dict[str, Survey | ProvisionError] = {**found, **done}
-        return _code(final), _told(final, list(_lines(final, "removed")), wish)
-
-
-def _told(found: Found, lines: list[str], wish: Wish) -> list[str]:
-    if wish.as_json:
-        return [json.dumps(_document(name, one)) for name, one in found.items()]
-    return lines or ["nothing of ours is there"]
+        return final, list(_lines(final, "removed"))
 
 
 def _open(

@@ -39,12 +39,30 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings=HELP)
 @click.version_option(package_name="timeeval-cluster")
+@click.option(
+    "--support",
+    is_flag=False,
+    flag_value="",
+    metavar="[CLUSTER FILE]",
+    expose_value=False,
+    is_eager=True,
+    callback=lambda context, _option, value: _support(context, value),
+    help="Print what a bug report needs, secrets masked.",
+)
 def group() -> None:
     """Make every node of a cluster equal in what an evaluation depends on, and prove it.
 
     Exit codes are a bit field: 0 done, 1 internal error, 2 usage or file error, 4 failed on a node, 8 node unreachable,
     16 not verified, 32 locked by another; 130 and 143 interrupted (run the command again to go on).
     """
+
+
+def _support(context: click.Context, value: str | None) -> None:
+    if value is None or context.resilient_parsing:
+        return
+    from provisioning.support import report
+
+    _say(0, report(Path(value) if value else None))
 
 
 def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,7 +134,9 @@ def _options(values: dict[str, Any]) -> Options:
     from provisioning.transfer.route import Sending
 
     level = {0: logging.WARNING, 1: logging.INFO}.get(values["verbose"], logging.DEBUG)
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(level)
+    logging.basicConfig(handlers=[console], format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("provisioning").setLevel(level)
     return Options(
         values["cluster"],
@@ -325,7 +345,7 @@ def main() -> NoReturn:
         sys.exit(INTERRUPTED)
     except ProvisionError as error:
         click.echo(f"error: {error}", err=True)
-        if error.details and logging.getLogger("provisioning").isEnabledFor(logging.INFO):
+        if error.details and logging.getLogger("provisioning").getEffectiveLevel() <= logging.INFO:
             click.echo(error.details, err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

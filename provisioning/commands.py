@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from provisioning.report import Report
     from provisioning.transfer.base import OnNodeEvent
     from provisioning.transfer.route import Sending
+
+log = logging.getLogger(__name__)
 
 NOT_VERIFIED = 16
 NEEDS_SECONDS = 300
@@ -222,12 +225,27 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
     UsageError
         When the command cannot begin.
     """
+    from provisioning.report import documents
+    from provisioning.runlog import RunLog
+
+    cluster, nodes = open_cluster(options)
+    with RunLog(cluster, verb, [node.name for node in nodes]) as kept:
+        report, code = _carry_out(verb, options, cluster, nodes, on_event)
+        for line in report.nodes:
+            if line.error is not None:
+                log.info("%s: %s\n%s", line.node, line.error, line.error.details or "")
+        kept.finish(documents(report, verb), code)
+        return report, code
+
+
+def _carry_out(
+    verb: str, options: Options, cluster: Cluster, nodes: tuple[Node, ...], on_event: OnNodeEvent
+) -> tuple[Report, int]:
     from provisioning.plan import Job, run
     from provisioning.transfer.fanout import Fanout
     from provisioning.verify import prove
 
     transfer = Fanout(options.sending)
-    cluster, nodes = open_cluster(options)
     needs = wanted(options, cluster)
     proves = verb in {"check", "verify"}
     every = options.environment is None and not proves

@@ -11,6 +11,7 @@ from provisioning.errors import NodeError, ProvisionError, UsageError
 from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.parallel import for_each
+from provisioning.runlog import RunLog
 
 if TYPE_CHECKING:
     from provisioning.inventory import Node
@@ -20,6 +21,9 @@ SCHEMA = "timeeval.exec/1"
 RUN = "provisioning.node.run_command"
 MOST = 1 << 20
 """Bytes of output per node that are kept."""
+
+LOGGED = 4096
+"""Letters of it that the log keeps."""
 
 GRACE_SECONDS = 30
 """The node itself notices silence; should it fall silent as a whole, the connection is given up a little later."""
@@ -63,10 +67,12 @@ def execute(
                 on_event=lambda event: on_event(node.name, event),
             )
 
-    outcomes = for_each(nodes, one, parallel=cluster.limits.parallel)
-    code = 0
-    for outcome in outcomes.values():
-        code |= outcome.exit_code if isinstance(outcome, ProvisionError) else _code(outcome)
+    with RunLog(cluster, "exec", [node.name for node in nodes]) as kept:
+        outcomes = for_each(nodes, one, parallel=cluster.limits.parallel)
+        code = 0
+        for outcome in outcomes.values():
+            code |= outcome.exit_code if isinstance(outcome, ProvisionError) else _code(outcome)
+        kept.finish([json.dumps(_document(name, _short(outcome))) for name, outcome in outcomes.items()], code)
     if as_json:
         return code, [json.dumps(_document(name, outcome)) for name, outcome in outcomes.items()]
     return code, list(folded(outcomes, patience))
@@ -74,6 +80,11 @@ def execute(
 
 def _code(outcome: Mapping[str, Any]) -> int:
     return 0 if outcome["status"] == 0 and not outcome["silent"] else NodeError.exit_code
+
+
+def _short(outcome: Outcome) -> Outcome:
+    """Return an outcome as the log keeps it."""
+    return outcome if isinstance(outcome, ProvisionError) else {**outcome, "output": outcome["output"][:LOGGED]}
 
 
 def _document(name: str, outcome: Outcome) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from provisioning import history, locks
+from provisioning import history, locks, runlog
 from provisioning.commands import NOT_VERIFIED, Options, open_cluster
 from provisioning.errors import ProvisionError, UsageError
 from provisioning.facts import Step, steps
@@ -46,7 +46,7 @@ def explain(options: Options, host: str, *, as_json: bool) -> tuple[int, list[st
     receipt = load(cluster, node)
     code = 0 if receipt is not None else NOT_VERIFIED
     facts = next((entry.facts for entry in reversed(entries) if entry.facts), {})
-    now = _now(cluster, node)
+    now, said = _now(cluster, node), runlog.last(cluster, node.name)
     if as_json:
         document = {
             "schema": EXPLAIN_SCHEMA,
@@ -56,6 +56,7 @@ def explain(options: Options, host: str, *, as_json: bool) -> tuple[int, list[st
             "tampered": broken,
             "facts": dict(facts),
             "now": now,
+            "reported": None if said is None else {"said": said[0], "command": said[1]},
         }
         return code, [json.dumps(document)]
     lines = [f"{node.name}: {_who(cluster, node)}"]
@@ -66,6 +67,7 @@ def explain(options: Options, host: str, *, as_json: bool) -> tuple[int, list[st
         lines += [f"  {line}" for line in _proven(receipt.to_json())]
     lines += ["history:", *_told(entries)] if entries else []
     lines += [f"  entry {position + 1} is not what was written there: somebody changed it" for position in broken]
+    lines += _reported(said) if said is not None else []
     lines += ["now:", *(f"  {line}" for line in _told_now(now))]
     shared = {name: value for name, value in facts.items() if not name.startswith("package ")}
     if shared:
@@ -118,6 +120,18 @@ def _told(entries: Sequence[Entry]) -> Iterator[str]:
         yield f"  {len(lines) - SHOWN} earlier events (--json has all)"
     for when, text, times in lines[-SHOWN:]:
         yield f"  {when}  {text}" + (f" ({times} times)" if times > 1 else "")
+
+
+def _reported(said: tuple[dict[str, Any], dict[str, Any]]) -> Iterator[str]:
+    """Tell what the last command that looked at the node said of it."""
+    document, command = said
+    when = history.Entry(command["ended"], "verified").when
+    yield f"last command: {command['command']} at {when}: {document.get('state') or 'done'}"
+    error = document.get("error")
+    if error:
+        yield f"  error {error['message']}"
+    for finding in document.get("findings") or ():
+        yield f"  {finding['severity']} {finding['resource']}: {finding['message']}; {finding['remedy']}"
 
 
 def _now(cluster: Cluster, node: Node) -> dict[str, Any]:
