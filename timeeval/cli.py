@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,10 +20,13 @@ import click
 from timeeval._version import __version__
 
 if TYPE_CHECKING:
+    from timeeval.run.detaching import Detached
     from timeeval.run.session import Session
 
 SUMMARY_SCHEMA = "timeeval.run-summary/1"
 ROW_SCHEMA = "timeeval.result/1"
+DETACHED_SCHEMA = "timeeval.detached/1"
+END_SCHEMA = "timeeval.run-end/1"
 RETRIABLE = ("ERROR", "TIMEOUT", "OOM", "INFRA")
 
 
@@ -63,6 +67,7 @@ class Exit(IntFlag):
 )
 @click.option("--min-workers", type=click.IntRange(min=1), default=1, help="Hosts that must come up.")
 @click.option("--lease", type=click.FloatRange(min=5), help="Seconds that a node goes on without this machine.")
+@click.option("--detach", is_flag=True, help="Return when the run is up; it goes on without this terminal.")
 @click.option("--needs", is_flag=True, help="Print what the experiment needs of a node, and run nothing.")
 @click.option("--fail-on-error", is_flag=True, help="Exit with 64 when an experiment did not end OK.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run; the script's output to stderr.")
@@ -74,14 +79,56 @@ def run_command(experiment: Path, arguments: Sequence[str], **options: Any) -> N
     32 results folder in use, 64 experiments not OK (with --fail-on-error), 130/143 interrupted (use --resume).
     """
     _check(options)
+    detached = _detached(options) if options["detach"] else None
     _log_to_stderr(options["verbose"])
+    code = _run(experiment, arguments, options, detached)
+    if detached is not None:
+        detached.ended(code)
+    sys.exit(code)
+
+
+def _run(experiment: Path, arguments: Sequence[str], options: dict[str, Any], detached: Detached | None) -> int:
+    from timeeval.run.driver import Claims
+
     script_output = sys.stderr if options["as_json"] or options["needs"] else sys.stdout
     answers = sys.stdout
+    claims = Claims()
+
+    def claim(folder: Path) -> None:
+        if detached is not None:
+            detached.settle(folder)
+        claims.add(folder)
+
     with _session(options) as session, contextlib.redirect_stdout(script_output):
+        session.on_claim = claim
+        if detached is not None:
+            session.on_up = detached.up
         code = _guarded(experiment, arguments, verbose=bool(options["verbose"]))
         if options["needs"]:
             _print_needs(session, answers, code)
-    sys.exit(_code(session, code, options, answers))
+    code = _code(session, code, options, answers)
+    claims.end(code)
+    return code
+
+
+def _detached(options: dict[str, Any]) -> Detached:
+    """Go on as a driver without a terminal; the process that was called ends here, once it knows what became of it."""
+    from timeeval.run.detaching import LOG, Detached, detach
+
+    answer = detach()
+    if isinstance(answer, Detached):
+        return answer
+    if answer.results is None:
+        click.echo(answer.said, nl=False, err=answer.exit_code != Exit.DONE)
+    elif options["as_json"]:
+        document = {"schema": DETACHED_SCHEMA, "results": str(answer.results), "pid": answer.pid}
+        click.echo(json.dumps(document))
+    else:
+        where = shlex.quote(str(answer.results))
+        click.echo(f"the run is up and goes on without this terminal (process {answer.pid}, log {LOG} in its folder)")
+        for word, line in (("results", where), *((w, f"timeeval-results {w} {where}") for w in ("watch", "stop"))):
+            click.echo(f"{word + ':':9}{line}")
+    sys.exit(answer.exit_code)
 
 
 def run_main() -> None:
@@ -96,6 +143,8 @@ def _check(options: dict[str, Any]) -> None:
         raise click.UsageError("--limit, --exclude and --lease choose hosts of a cluster; with --local there is none")
     if options["environment"] and not options["cluster"]:
         raise click.UsageError("--environment chooses one of a cluster's environments; name the cluster with --cluster")
+    if options["detach"] and options["needs"]:
+        raise click.UsageError("--detach and --needs exclude each other")
     if options["retry_failed"] and not options["resume"]:
         raise click.UsageError("--retry-failed needs --resume DIR")
 
@@ -228,7 +277,7 @@ def _code(session: Session, code: int, options: dict[str, Any], answers: Any) ->
 @click.group("timeeval-results", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def results_command() -> None:
-    """Look at results folders of timeeval-run."""
+    """Look at results folders of timeeval-run, and at the drivers of their runs."""
 
 
 @results_command.command("show")
@@ -256,9 +305,58 @@ def show(folder: Path, as_json: bool) -> None:
         click.echo(shown_table(rows))
 
 
-def _fail(error: Exception) -> NoReturn:
+@results_command.command("watch")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one per outcome, and one for the end.")
+def watch_command(folder: Path, as_json: bool) -> None:
+    """Follow the run of a results FOLDER until its driver ends, from any machine that sees the folder.
+
+    Exits with the driver's own exit code, with 4 when it ended without one. Nothing is written.
+    """
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.layout import run_folder
+    from timeeval.run.views import shown_line, shown_row
+    from timeeval.run.watching import watch
+
+    try:
+        path = run_folder(folder)
+        for view in watch(path):
+            for row in view.fresh:
+                click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}) if as_json else shown_line(row))
+            driver, counts = view.driver, view.counts
+    except TimeEvalError as error:
+        _fail(error)
+    if driver is None or driver.exit_code is None:
+        _fail(
+            f"the driver is gone without a last word. `timeeval-run … --resume {path}` computes the rest", Exit.FAILED
+        )
+    summary = {"schema": END_SCHEMA, "outcomes": counts, "exit_code": driver.exit_code}
+    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+    click.echo(json.dumps(summary) if as_json else f"ended with exit code {driver.exit_code}: {text}")
+    sys.exit(driver.exit_code)
+
+
+@results_command.command("stop")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--now", is_flag=True, help="Stop running experiments at once instead of giving them time to end.")
+def stop_command(folder: Path, now: bool) -> None:
+    """End the run of a results FOLDER in good order, and wait until it has ended; --resume goes on from there."""
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.driver import stop
+    from timeeval.run.layout import run_folder
+
+    try:
+        path = run_folder(folder)
+        driver = stop(path, now=now)
+    except TimeEvalError as error:
+        _fail(error)
+    code = "" if driver.exit_code is None else f" with exit code {driver.exit_code}"
+    click.echo(f"the driver has ended{code}; `timeeval-run … --resume {path}` goes on")
+
+
+def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:
     click.echo(f"timeeval-results: {error}", err=True)
-    sys.exit(Exit.USAGE)
+    sys.exit(code)
 
 
 def results_main() -> None:

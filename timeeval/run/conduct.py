@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from timeeval.run import layout, provenance
+from timeeval.run import session as sessions
 from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.loop import Loop, Progress, Work
 from timeeval.run.model import Cell, Execution, Outcome, Report, StopRequested
@@ -156,6 +157,8 @@ class _Conductor:
         self._asyncio = asyncio.get_running_loop()
         plan = self._plan
         with Journal.open(plan.results_path / FILE_NAME) as journal:
+            if (session := sessions.current()) is not None:
+                session.on_claim(plan.results_path)
             journal.adopt(layout.kept_outcomes(plan.results_path))
             if not self._place.remote:
                 _give_up_open(journal)
@@ -196,6 +199,8 @@ class _Conductor:
         try:
             if not await self._unless_stopped(self._loop.start()):
                 return "stopped while the hosts were started"
+            if (session := sessions.current()) is not None:
+                session.on_up(plan.results_path)
             if journal.open_attempts() or lacking or not due:
                 if not await self._unless_stopped(self._gather_first(self._loop, journal)):
                     return "stopped while earlier results were collected"

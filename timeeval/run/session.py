@@ -125,6 +125,8 @@ class Session:
         Outcomes that are due again.
     needs_only : bool
         Only find out what runs need; nothing is computed.
+    on_claim, on_up : callable
+        Told the results folder of a run when its journal is this process' own, and when its hosts are up.
     """
 
     locate: Locate
@@ -132,6 +134,8 @@ class Session:
     resume: Path | None = None
     retry: frozenset[Outcome] = frozenset()
     needs_only: bool = False
+    on_claim: Callable[[Path], None] = field(default=lambda _folder: None)
+    on_up: Callable[[Path], None] = field(default=lambda _folder: None)
     needs: list[Mapping[str, Any]] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     count: int = 0

@@ -170,6 +170,15 @@ def shown_table(rows: Sequence[ResultRow]) -> str:
     return "\n".join(table)
 
 
+def shown_line(row: ResultRow) -> str:
+    """Return a row as one line for people, for `timeeval-results watch`."""
+    algorithm, dataset, parameters, repetition, outcome, host, seconds, *_ = _left_columns(row)
+    place = f"  {host}" if host else ""
+    took = f"  {seconds} s" if seconds else ""
+    error = f"  {row.error.splitlines()[0]}" if row.error else ""
+    return f"{outcome}  {algorithm}  {dataset}  {parameters}  rep {repetition}{place}{took}{error}"
+
+
 def _outcome(row: ResultRow) -> str:
     """Say how a cell ended; what an earlier run of the folder computed is cached."""
     if row.outcome is None:
