@@ -10,14 +10,15 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from timeeval.run import layout, provenance
 from timeeval.run import session as sessions
-from timeeval.run.journal import FILE_NAME, Journal
+from timeeval.run.journal import FILE_NAME, Journal, rows_of
 from timeeval.run.loop import Loop, Progress, Work
 from timeeval.run.model import Cell, Execution, Outcome, Report, StopRequested
 from timeeval.run.records import Lacking, MetricIdentity, ResultRow, RunInfo
@@ -39,8 +40,8 @@ class Plan:
 
     Attributes
     ----------
-    grid : sequence of (Execution, mapping)
-        Each cell in order, with what its result row says of it.
+    grid : iterable of (Execution, mapping)
+        Each cell in order, with what its result row says of it; gone through several times.
     job_of : callable
         Makes the job of an execution key for a host with so many slots.
     scoring_job_of : callable
@@ -55,7 +56,7 @@ class Plan:
 
     results_path: Path
     info: RunInfo
-    grid: Sequence[tuple[Execution, Mapping[str, Any]]]
+    grid: Iterable[tuple[Execution, Mapping[str, Any]]]
     job_of: Callable[[str, int], bytes]
     scoring_job_of: ScoringJob = lambda *_: None
     retry: frozenset[Outcome] = frozenset()
@@ -70,17 +71,28 @@ class Outcomes:
 
     Attributes
     ----------
-    rows : list of ResultRow
-        The grid with its records, cells without an outcome included.
+    results_path : Path
+        Where the record is.
+    run_id : str
+        Which run of that folder it was.
+    counts : Counter
+        How many cells ended how; ``missing``: those without an outcome.
     reason : str
         Why it ended before all was done; empty when all was.
     signal : signal.Signals, optional
         The signal that ended it.
     """
 
-    rows: list[ResultRow] = field(default_factory=list)
+    results_path: Path
+    run_id: str
+    counts: Counter[str] = field(default_factory=Counter)
     reason: str = ""
     signal: signal.Signals | None = None
+
+    @property
+    def rows(self) -> list[ResultRow]:
+        """Read the grid with its records, cells without an outcome included; large runs had better go through it."""
+        return list(rows_of(self.results_path / FILE_NAME, self.run_id))
 
 
 def conduct(plan: Plan, place: Place, progress: Progress | None = None, grace: float = GRACE) -> Outcomes:
@@ -125,7 +137,7 @@ class _Conductor:
         self._interruptible: asyncio.Task[None] | None = None
         self._signals = 0
         self._cells = {execution.key: execution.cell for execution, _ in plan.grid}
-        self.outcomes = Outcomes()
+        self.outcomes = Outcomes(plan.results_path, plan.info.id)
         self.error: BaseException | None = None
 
     # --- signals, from the main thread ----------------------------------------------------------------------------
@@ -170,10 +182,14 @@ class _Conductor:
             finally:
                 journal.end_run(time.time(), reason)
                 self.outcomes.reason = reason
-                self.outcomes.rows = journal.rows(plan.info.id)
-                _publish(plan.results_path, self.outcomes.rows, keep=self._place.remote)
+                self._count(journal)
+                _publish(plan.results_path, journal.each_row(plan.info.id), keep=self._place.remote)
                 if not self._place.remote:
                     _clean(plan.results_path, journal)
+
+    def _count(self, journal: Journal) -> None:
+        rows = journal.each_row(self._plan.info.id)
+        self.outcomes.counts.update("missing" if row.outcome is None else row.outcome.value for row in rows)
 
     async def _compute(self, journal: Journal) -> str:
         plan = self._plan
@@ -186,7 +202,7 @@ class _Conductor:
         if self._progress is not None:
             self._progress.update(len(due), running=0)
         await self._catch_up(journal)
-        if not due and not (self._place.remote and _files_missing(plan.results_path, journal.rows(plan.info.id))):
+        if not due and not (self._place.remote and _files_missing(plan.results_path, journal.each_row(plan.info.id))):
             return ""
         self._loop = Loop(
             self._place.engine,
@@ -222,7 +238,7 @@ class _Conductor:
         journal.adopt(layout.kept_outcomes(self._plan.results_path))
         _give_up_open(journal)
         if journal.lacking():
-            _publish(self._plan.results_path, journal.rows(self._plan.info.id), keep=self._place.remote)
+            _publish(self._plan.results_path, journal.each_row(self._plan.info.id), keep=self._place.remote)
             await self._score_stored(journal)
 
     async def _drive(
@@ -321,7 +337,7 @@ def _say_what_runs_again(lacking: Mapping[str, Lacking], cells: Mapping[str, Cel
     )
 
 
-def _files_missing(results_path: Path, rows: Sequence[ResultRow]) -> bool:
+def _files_missing(results_path: Path, rows: Iterable[ResultRow]) -> bool:
     """Tell whether the files of a record are not on the driver, because an earlier collection failed."""
     return any(
         row.outcome not in (None, Outcome.INFRA, Outcome.CANCELLED)
@@ -330,7 +346,7 @@ def _files_missing(results_path: Path, rows: Sequence[ResultRow]) -> bool:
     )
 
 
-def _publish(results_path: Path, rows: Sequence[ResultRow], *, keep: bool) -> None:
+def _publish(results_path: Path, rows: Iterable[ResultRow], *, keep: bool) -> None:
     """Give the files of each record their names."""
     for row in rows:
         if row.attempt is not None:
@@ -364,7 +380,7 @@ def metric_identities(metrics: Sequence[Any]) -> dict[str, MetricIdentity]:
     }
 
 
-def unique_cells(grid: Sequence[tuple[Execution, Mapping[str, Any]]]) -> Cell | None:
+def unique_cells(grid: Iterable[tuple[Execution, Mapping[str, Any]]]) -> Cell | None:
     """Return a cell that two different executions would fill, None if there is none."""
     keys: dict[Cell, str] = {}
     for execution, _ in grid:

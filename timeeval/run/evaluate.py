@@ -5,23 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from timeeval.datasets.locations import readable
 from timeeval.errors import TimeEvalError
 from timeeval.run import provenance, session
 from timeeval.run.conduct import Outcomes, Plan, conduct, metric_identities, unique_cells
+from timeeval.run.grid import Grid
 from timeeval.run.identity import Identities, grid_digest
-from timeeval.run.journal import FILE_NAME, Journal
+from timeeval.run.journal import FILE_NAME, Journal, rows_of
 from timeeval.run.needs import needs_of
 from timeeval.run.packing import Packer
 from timeeval.run.records import Limits, ResultRow, RunInfo
 from timeeval.run.search import Searches, drawn
-from timeeval.run.views import details_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from timeeval.algorithm import Algorithm
@@ -63,7 +62,6 @@ class Evaluation:
         )
         self._place = (self._session.locate if self._session else session.default_place)(request)
         self._prepared: list[Algorithm] = []
-        self._rows: list[ResultRow] | None = None
 
     def prepare(self) -> None:
         """Prepare this machine for its algorithms; hosts of a cluster are prepared when they come up."""
@@ -89,12 +87,7 @@ class Evaluation:
             self._place = self._place.observe()
         place = self._place
         identities = Identities(place.image_ids, place.data_digests, readable)
-        experiments: dict[str, Experiment] = {}
-        grid = []
-        for experiment in timeeval.exps.cells():
-            execution = identities.execution(experiment, float(experiment.dataset.length or 1))
-            experiments.setdefault(execution.key, experiment)
-            grid.append((execution, details_of(experiment)))
+        grid = Grid(timeeval.exps.cells(), lambda one: identities.execution(one, float(one.dataset.length or 1)))
         double = unique_cells(grid)
         if double is not None:
             raise TimeEvalError(
@@ -128,34 +121,30 @@ class Evaluation:
             timeeval.results_path,
             info,
             grid,
-            lambda key, slots: packer.pack(drawn(experiments[key]), slots),
-            lambda key, names, folder: self._scoring_job(packer, identities, experiments[key], names, folder),
+            lambda key, slots: packer.pack(drawn(grid.experiment(key)), slots),
+            lambda key, names, folder: self._scoring_job(packer, identities, grid.experiment(key), names, folder),
             self._session.retry if self._session else frozenset(),
             before,
             after,
-            Searches.of(experiments, timeeval.metrics),
+            Searches.of(grid.searched(), timeeval.metrics),
         )
         with _Bar(len(grid), disable=timeeval.disable_progress_bar) as bar:
             outcomes = conduct(plan, place, bar)
-        self._rows = outcomes.rows
         if self._session is not None:
-            counts = Counter("missing" if row.outcome is None else row.outcome.value for row in outcomes.rows)
             self._session.finished.append(
-                session.Finished(self._number, timeeval.results_path, dict(counts), outcomes.reason)
+                session.Finished(self._number, timeeval.results_path, dict(outcomes.counts), outcomes.reason)
             )
         return outcomes
 
-    def rows(self) -> list[ResultRow] | None:
-        """Return the grid with its records; None if the run did not begin."""
-        if self._rows is not None:
-            return self._rows
+    def rows(self) -> Iterator[ResultRow] | None:
+        """Go through the grid with its records; None if the run did not begin."""
         path = self._timeeval.results_path / FILE_NAME
         if not path.is_file():
             return None
         with Journal.read(path) as journal:
             if all(run.id != self._run_id for run in journal.runs()):
                 return None
-            return journal.rows(self._run_id)
+        return rows_of(path, self._run_id)
 
     def _scoring_job(
         self, packer: Packer, identities: Identities, experiment: Experiment, names: Sequence[str], folder: Path

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -65,7 +66,7 @@ class Identities:
             experiment.algorithm.name,
             experiment.dataset_collection,
             experiment.dataset_name,
-            experiment.params_id,
+            sys.intern(experiment.params_id),
             experiment.repetition,
         )
         parts = {

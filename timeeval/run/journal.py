@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -19,11 +19,11 @@ from typing import Any, Self, TextIO
 from timeeval.errors import JournalError
 from timeeval.run.filesystem import is_network_file_system
 from timeeval.run.journal_file import check_version, create, lock_for_writing
+from timeeval.run.journal_rows import each_row
 from timeeval.run.model import (
     AttemptEnded,
     AttemptStarted,
     AttemptSuperseded,
-    Cell,
     Execution,
     HostSetAside,
     Outcome,
@@ -106,8 +106,12 @@ class Journal:
         return cls(connection, None)
 
     def close(self) -> None:
-        """Close the file and let others write."""
+        """Close the file and let others write; what is left is one plain file, unless somebody looks at it now."""
         with self._guard:
+            if self._lock is not None:
+                with suppress(sqlite3.OperationalError):  # a reader: the write-ahead log stays beside it
+                    self._connection.execute("PRAGMA busy_timeout = 0")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.close()
             if self._lock is not None:
                 self._lock.close()
@@ -123,6 +127,7 @@ class Journal:
 
     def begin_run(self, run: RunInfo, grid: Iterable[tuple[Execution, Mapping[str, Any]]]) -> None:
         """Record a run and its grid (execution and JSON-able details of each cell, in order) in one transaction."""
+        texts: dict[int, str] = {}
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO run (id, number, grid_digest, limits, metrics, info, started)"
@@ -148,7 +153,7 @@ class Journal:
                         cell.dataset,
                         cell.hyper_params_id,
                         cell.repetition,
-                        json.dumps(dict(details)),
+                        texts.get(id(details)) or texts.setdefault(id(details), json.dumps(dict(details))),
                     ),
                 )
                 connection.execute("INSERT INTO grid VALUES (?, ?, ?)", (run.id, position, execution.key))
@@ -274,43 +279,12 @@ class Journal:
             if not latest:
                 return []
             run_id = latest[0][0]
+        return list(self.each_row(run_id))
+
+    def each_row(self, run_id: str) -> Iterator[ResultRow]:
+        """Go through the grid of a run with the record of each cell; nothing of it is held."""
         columns = _metrics(self._query("SELECT metrics FROM run WHERE id = ?", (run_id,))[0][0])
-        values: dict[str, dict[str, float | None]] = {}
-        for key, name, arguments, definition, value in self._query(
-            "SELECT execution, name, arguments, definition, value FROM metric_value"
-            " WHERE NOT failed AND execution IN (SELECT execution FROM grid WHERE run = ?)",
-            (run_id,),
-        ):
-            if columns.get(name) == MetricIdentity(arguments, definition):
-                values.setdefault(key, {})[name] = value
-        return [
-            ResultRow(
-                cell=Cell(*r[1:6]),
-                key=r[0],
-                details=json.loads(r[6]),
-                outcome=None if r[7] is None else Outcome(r[7]),
-                host=r[8],
-                attempt=r[9],
-                number=r[10],
-                error=r[11] or "",
-                hyper_params=r[12],
-                times=json.loads(r[13]) if r[13] else {},
-                metrics={name: values[r[0]][name] for name in columns if name in values.get(r[0], {})},
-                started_at=r[14],
-                ended_at=r[15],
-                cpu_seconds=r[16],
-                peak_memory=r[17],
-                cached=r[18] is not None and r[18] != run_id,
-            )
-            for r in self._query(
-                "SELECT e.key, e.algorithm, e.collection, e.dataset, e.hyper_params_id, e.repetition, e.details,"
-                " a.outcome, a.host, a.id, a.number, a.error, a.hyper_params, a.times, a.started_at, a.ended_at,"
-                " a.cpu_seconds, a.peak_memory, a.run"
-                " FROM grid JOIN execution e ON e.key = grid.execution LEFT JOIN record a ON a.execution = e.key"
-                " WHERE grid.run = ? ORDER BY grid.position",
-                (run_id,),
-            )
-        ]
+        return each_row(self._connection, self._guard, run_id, columns)
 
     def superseded(self) -> list[Report]:
         """Return second and late outcomes."""
@@ -388,6 +362,12 @@ def _write_value(
         " ON CONFLICT DO UPDATE SET value = excluded.value, failed = excluded.failed, attempt = excluded.attempt",
         (name, identity.arguments, identity.definition, values.get(name), name not in values, attempt_id),
     )
+
+
+def rows_of(path: Path, run_id: str) -> Iterator[ResultRow]:
+    """Go through the grid of a run in a journal file."""
+    with Journal.read(path) as journal:
+        yield from journal.each_row(run_id)
 
 
 def _metrics(text: str) -> dict[str, MetricIdentity]:

@@ -2,7 +2,10 @@
 
 VERSION = 1
 
-TABLES = """
+# which attempt is an execution's record: an outcome of the algorithm before one of the machinery, then the latest
+RANKING = "outcome IN ('ok', 'error', 'timeout', 'oom') DESC, number DESC"
+
+TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
 -- One TimeEval object that was run (or resumed) on this folder.
@@ -60,13 +63,12 @@ CREATE TABLE superseded (id INTEGER PRIMARY KEY, attempt TEXT NOT NULL, report T
 CREATE TABLE host_event (id INTEGER PRIMARY KEY, run TEXT NOT NULL, host TEXT NOT NULL, reason TEXT NOT NULL,
     at REAL NOT NULL) STRICT;
 
--- The attempt that is an execution's record: an outcome of the algorithm before one of the machinery, then the latest.
 CREATE VIEW record AS
 SELECT * FROM (
     SELECT attempt.*, row_number() OVER (
         PARTITION BY execution
-        ORDER BY outcome IN ('ok', 'error', 'timeout', 'oom') DESC, number DESC
+        ORDER BY {RANKING}
     ) AS rank
     FROM attempt WHERE outcome IS NOT NULL
 ) WHERE rank = 1;
-"""
+"""  # noqa: S608 - nothing but constants

@@ -109,13 +109,23 @@ def results_frame(
     """
     import pandas as pd
 
-    found = [result_row(row, metric_names, distributed=distributed) for row in rows if row.outcome is not None]
-    if not found:
+    found: dict[str, list[Any]] = {}
+    texts: dict[str, str] = {}  # of many rows with one text, one text is kept
+    count = 0
+    for row in rows:
+        if row.outcome is None:
+            continue
+        fields = result_row(row, metric_names, distributed=distributed)
+        for name in fields:
+            if name not in found:
+                found[name] = [math.nan] * count
+        for name, values in found.items():
+            value = fields.get(name, math.nan)
+            values.append(texts.setdefault(value, value) if type(value) is str else value)
+        count += 1
+    if not count:
         return pd.DataFrame(columns=list(columns))
-    order: dict[str, None] = {}
-    for fields in found:
-        order.update(dict.fromkeys(fields))
-    frame = pd.DataFrame(found, columns=list(order))
+    frame = pd.DataFrame(found)
     frame["status"] = frame["status"].astype(object)
     return frame.infer_objects()
 

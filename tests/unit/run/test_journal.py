@@ -307,13 +307,32 @@ def test_write_ahead_log_only_on_local_file_systems(path: Path, monkeypatch: pyt
     modes = []
     for network in (False, True):
         monkeypatch.setattr("timeeval.run.journal.is_network_file_system", lambda _path, answer=network: answer)
-        Journal.open(path).close()
-        connection = sqlite3.connect(path)
-        modes.append(connection.execute("PRAGMA journal_mode").fetchone()[0])
-        connection.close()
+        with Journal.open(path):
+            connection = sqlite3.connect(path)
+            modes.append(connection.execute("PRAGMA journal_mode").fetchone()[0])
+            connection.close()
     assert modes == ["wal", "delete"]
 
 
 def test_details_are_json(journal: Journal) -> None:
     begin(journal)
     assert json.loads(json.dumps(journal.rows()[0].details)) == {"training": "UNSUPERVISED"}
+
+
+def test_a_closed_journal_is_one_file_and_looking_at_it_leaves_none(path: Path) -> None:
+    with Journal.open(path) as journal:
+        begin(journal)
+        assert Path(f"{path}-wal").exists()
+    with Journal.read(path) as reader:
+        assert len(reader.rows()) == 1
+    assert [file.name for file in path.parent.iterdir() if not file.name.endswith(".lock")] == [path.name]
+
+
+def test_a_reader_does_not_hold_up_the_end(path: Path) -> None:
+    with Journal.open(path) as journal:
+        begin(journal, "x", "y")
+        reader = Journal.read(path)
+        rows = reader.each_row("r1")
+        next(rows)
+    assert len(list(rows)) == 1
+    reader.close()

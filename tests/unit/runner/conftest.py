@@ -9,9 +9,10 @@ import pytest
 from small_data import algorithm, deviation, write_datasets
 
 from timeeval import Algorithm, DatasetManager, DefaultMetrics, ResourceConstraints, TrainingType
-from timeeval.evaluation import SlotPool
+from timeeval.evaluation import SlotPool, run_job
 from timeeval.experiment import Experiment
 from timeeval.params.params import FixedParams
+from timeeval.run.packing import Packer
 
 
 @pytest.fixture
@@ -50,8 +51,11 @@ def experiment_of(datasets: DatasetManager, tmp_path: Path) -> Callable[..., Exp
 
 
 @pytest.fixture(scope="package")
-def pool() -> Iterator[SlotPool]:
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlotPool]:
     pool = SlotPool(threads=1)
+    # the processes end with the thread that started the first: that must not be one of an engine's
+    job = Packer(tmp_path_factory.mktemp("first")).pack_calls([], "nothing")
+    run_job(job, {"id": "first-1", "host": "here"}, pool)
     yield pool
     pool.close()
 
