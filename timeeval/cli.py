@@ -27,6 +27,8 @@ SUMMARY_SCHEMA = "timeeval.run-summary/1"
 ROW_SCHEMA = "timeeval.result/1"
 DETACHED_SCHEMA = "timeeval.detached/1"
 END_SCHEMA = "timeeval.run-end/1"
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 RETRIABLE = ("ERROR", "TIMEOUT", "OOM", "INFRA")
 
 
@@ -47,9 +49,9 @@ class Exit(IntFlag):
     "timeeval-run", context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__)
-@click.argument("experiment", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("experiment", type=FILE)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("--cluster", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run on this cluster.")
+@click.option("--cluster", type=FILE, help="Run on this cluster.")
 @click.option("--local", is_flag=True, help="Run on this machine, whatever the script says.")
 @click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts or groups of the cluster.")
 @click.option("--exclude", multiple=True, metavar="HOSTS", help="All but these hosts or groups of the cluster.")
@@ -57,7 +59,7 @@ class Exit(IntFlag):
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="Put the results folder here.")
 @click.option(
     "--resume",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Compute what is missing in the results folder of an earlier run.",
 )
 @click.option(
@@ -68,6 +70,12 @@ class Exit(IntFlag):
 @click.option("--min-workers", type=click.IntRange(min=1), default=1, help="Hosts that must come up.")
 @click.option("--lease", type=click.FloatRange(min=5), help="Seconds that a node goes on without this machine.")
 @click.option("--detach", is_flag=True, help="Return when the run is up; it goes on without this terminal.")
+@click.option(
+    "--collect",
+    type=click.Choice(["all", "scores", "none"]),
+    help="Files that travel here from the hosts while the run goes on: all (default); scores: those that TimeEval "
+    "writes, but not what an algorithm leaves beside them; none: `timeeval-results fetch` brings them later.",
+)
 @click.option("--needs", is_flag=True, help="Print what the experiment needs of a node, and run nothing.")
 @click.option("--fail-on-error", is_flag=True, help="Exit with 64 when an experiment did not end OK.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per run; the script's output to stderr.")
@@ -139,8 +147,8 @@ def run_main() -> None:
 def _check(options: dict[str, Any]) -> None:
     if options["cluster"] and options["local"]:
         raise click.UsageError("--cluster and --local exclude each other")
-    if (options["limit"] or options["exclude"] or options["lease"]) and options["local"]:
-        raise click.UsageError("--limit, --exclude and --lease choose hosts of a cluster; with --local there is none")
+    if options["local"] and any(options[name] for name in ("limit", "exclude", "lease", "collect")):
+        raise click.UsageError("--limit, --exclude, --lease and --collect are about hosts; with --local there are none")
     if options["environment"] and not options["cluster"]:
         raise click.UsageError("--environment chooses one of a cluster's environments; name the cluster with --cluster")
     if options["detach"] and options["needs"]:
@@ -157,6 +165,7 @@ def _log_to_stderr(verbose: int) -> None:
 @contextlib.contextmanager
 def _session(options: dict[str, Any]) -> Iterator[Session]:
     from timeeval.run import session as sessions
+    from timeeval.run.collected import Collect
 
     locate: sessions.Locate = sessions.default_place
     if options["local"]:
@@ -173,6 +182,7 @@ def _session(options: dict[str, Any]) -> Iterator[Session]:
                 resume=options["resume"],
                 retry=_retry(options["retry_failed"]),
                 needs_only=options["needs"],
+                collect=Collect(options["collect"] or "all"),
             )
         ) as session:
             if options["cluster"]:
@@ -281,7 +291,7 @@ def results_command() -> None:
 
 
 @results_command.command("show")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
 def show(folder: Path, as_json: bool) -> None:
     """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on.
@@ -289,13 +299,16 @@ def show(folder: Path, as_json: bool) -> None:
     A folder of several runs shows its latest one.
     """
     from timeeval.errors import TimeEvalError
+    from timeeval.run.collected import said_to_be_left
     from timeeval.run.journal import FILE_NAME, Journal
     from timeeval.run.layout import run_folder
     from timeeval.run.views import shown_row, shown_table
 
     try:
-        with Journal.read(run_folder(folder) / FILE_NAME) as journal:
+        results_path = run_folder(folder)
+        with Journal.read(results_path / FILE_NAME) as journal:
             rows = journal.rows()
+            runs = journal.runs()
     except TimeEvalError as error:
         _fail(error)
     if as_json:
@@ -303,10 +316,12 @@ def show(folder: Path, as_json: bool) -> None:
             click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}))
     else:
         click.echo(shown_table(rows))
+        for line in said_to_be_left(results_path, rows, runs):
+            click.echo(line)
 
 
 @results_command.command("watch")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one per outcome, and one for the end.")
 def watch_command(folder: Path, as_json: bool) -> None:
     """Follow the run of a results FOLDER until its driver ends, from any machine that sees the folder.
@@ -337,7 +352,7 @@ def watch_command(folder: Path, as_json: bool) -> None:
 
 
 @results_command.command("stop")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--now", is_flag=True, help="Stop running experiments at once instead of giving them time to end.")
 def stop_command(folder: Path, now: bool) -> None:
     """End the run of a results FOLDER in good order, and wait until it has ended; --resume goes on from there."""
@@ -352,6 +367,27 @@ def stop_command(folder: Path, now: bool) -> None:
         _fail(error)
     code = "" if driver.exit_code is None else f" with exit code {driver.exit_code}"
     click.echo(f"the driver has ended{code}; `timeeval-run … --resume {path}` goes on")
+
+
+@results_command.command("fetch")
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--collect", type=click.Choice(["all", "scores"]), default="all", help="Scores: TimeEval's own files only."
+)
+@click.option("--cluster", type=FILE, help="The cluster file, if it is not where it was.")
+def fetch(folder: Path, collect: str, cluster: Path | None) -> None:
+    """Bring what a results FOLDER's experiments left on their hosts, and only what is not here yet."""
+    from timeeval.cluster.fetching import fetch_left
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.collected import Collect
+    from timeeval.run.layout import run_folder
+
+    try:
+        problem = fetch_left(run_folder(folder), Collect(collect), cluster)
+    except TimeEvalError as error:
+        _fail(error, _code_of(error))
+    if problem:
+        _fail(problem, Exit.FAILED)
 
 
 def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from timeeval.constants import EXECUTION_LOG
 from timeeval.errors import TimeEvalError
 from timeeval.run import layout, standing
-from timeeval.run.model import Outcome, Report
+from timeeval.run.model import Outcome, Report, run_of
 from timeeval.run.nursery import Nursery
 from timeeval.run.packing import Packer, decode
 from timeeval.run.slot import Ending, Slot
@@ -159,7 +159,7 @@ def cancel_job(attempt_id: str) -> bool:
 def _run(header: dict[str, Any], payload: bytes, results_dir: Path, attempt_id: str, pool: SlotPool) -> Ending:
     work_dir = layout.work_dir(results_dir, attempt_id)
     work_dir.mkdir(parents=True, exist_ok=True)
-    run_id = attempt_id.rpartition("-")[0]
+    run_id = run_of(attempt_id)
     header = {
         **header,
         "work_dir": str(work_dir),

@@ -1,63 +1,114 @@
-"""Say what a folder holds, by digest, so that the driver can fetch it and prove what arrived."""
+"""Say what folders hold, by digest, so that the driver can fetch it and prove what arrived."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from provisioning.node import tree
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
 
-
-class TooMuchError(Exception):
-    """The folder holds more than the driver wants."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
+NICE = 10
+"""What is fetched must not disturb what is measured meanwhile."""
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Answer ``{"folder", "most": bytes, "skip": [folder names]}`` with ``{"files", "other", "changing"}``.
+    """Answer for ``{"root", "below", "have", "drop": [path], "only": [pattern] or None, "most": bytes}``.
 
-    ``files`` are [path, size, sha256] of regular files; ``other`` are links, sockets and the like, which are not
-    offered; ``changing`` are files that are being written right now.
+    Each of ``below`` is a file or folder below ``root``; only files whose names match a pattern are wanted, none of
+    those that the driver has (``have``), and a folder that holds more than ``most`` bytes is not read. ``drop`` are
+    files that are not needed here any more.
+
+    ``files`` are [path, size, sha256] of regular files; ``other`` are links, sockets and the like, which are never
+    offered; ``unreadable`` are [path, why]; ``changing`` are files that are being written right now; ``absent`` are
+    those of ``below`` that are not there; ``refused`` are [path, bytes] of those that hold too much; ``left`` are
+    [path, files, bytes] of what nobody wants of each.
     """
-    root = Path(args["folder"])
-    if not root.is_dir():
-        return {"files": [], "other": [], "changing": []}
-    paths: List[str] = []
-    other: List[str] = []
-    total = 0
-    for base, folders, names in os.walk(root):
-        below = Path(base).relative_to(root)
-        other += [(below / name).as_posix() for name in folders if Path(base, name).is_symlink()]
-        folders[:] = [name for name in folders if name not in args["skip"]]
-        for name in names:
-            status = Path(base, name).lstat()
-            if not stat.S_ISREG(status.st_mode):
-                other.append((below / name).as_posix())
-                continue
-            total += status.st_size
-            paths.append((below / name).as_posix())
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    root = args["root"]
+    for path in args["drop"]:
+        _drop(root, path)
+    names = ("files", "other", "unreadable", "changing", "absent", "refused", "left")
+    answer = {name: [] for name in names}  # type: Dict[str, List[Any]]
+    have = frozenset(args["have"])
+    total = sum(_list(args, path, have, answer) for path in args["below"])
+    wanted, answer["files"] = answer["files"], []
+    done = 0
+    for path, size in wanted:
+        try:
+            row = tree.row_of(root, path)
+        except (FileNotFoundError, ValueError):
+            answer["changing"].append(path)
+        except OSError as error:
+            answer["unreadable"].append([path, error.strerror or str(error)])
+        else:
+            answer["files"].append([path, row[0], row[4]])
+        done += size
+        channel.event({"title": "read", "done": done, "total": total})
+    return answer
+
+
+def _list(args: Dict[str, Any], below: str, have: FrozenSet[str], answer: Dict[str, List[Any]]) -> int:
+    """Note what one folder or file holds; return the bytes that are wanted of it."""
+    root = args["root"]
+    if not os.path.lexists(Path(root, below)):
+        answer["absent"].append(below)
+        return 0
+    wanted: List[Tuple[str, int]] = []
+    left = [0, 0]
+    for path in _walk(root, below):
+        try:
+            status = Path(root, path).lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            answer["other"].append(path)
+        elif path in have:
+            continue
+        elif _matches(path, args["only"]):
+            wanted.append((path, status.st_size))
+        else:
+            left[0] += 1
+            left[1] += status.st_size
+    total = sum(size for _, size in wanted)
     if total > args["most"]:
-        raise TooMuchError(
-            "%s holds %d bytes, at most %d are fetched" % (root, total, args["most"]),
-            "look for what an algorithm wrote there, or raise the limit",
-        )
-    done = [0]
+        answer["refused"].append([below, total])
+        return 0
+    if left[0]:
+        answer["left"].append([below, *left])
+    answer["files"] += wanted
+    return total
 
-    def progress(size: int) -> None:
-        done[0] += size
-        channel.event({"title": "read", "done": done[0], "total": total})
 
-    found, failed = tree.rows(str(root), sorted(paths), {}, progress)
-    return {
-        "files": [[path, row[0], row[4]] for path, row in sorted(found.items())],
-        "other": sorted(other),
-        "changing": sorted(failed),
-    }
+def _walk(root: str, below: str) -> Iterator[str]:
+    """Yield what lies in a folder, links to folders included; a file is itself."""
+    top = Path(root, below)
+    if not stat.S_ISDIR(top.lstat().st_mode):
+        yield below
+        return
+    for base, folders, names in os.walk(top):
+        folder = Path(base)
+        links = [name for name in folders if (folder / name).is_symlink()]
+        for name in sorted([*names, *links]):
+            yield (folder / name).relative_to(root).as_posix()
+
+
+def _matches(path: str, only: Optional[List[str]]) -> bool:
+    return only is None or any(fnmatch(path.rpartition("/")[2], pattern) for pattern in only)
+
+
+def _drop(root: str, path: str) -> None:
+    *folders, name = tree.safe_path(path).split("/")
+    with contextlib.suppress(OSError):  # gone already, or not ours to remove
+        folder = tree.open_folder(root, folders)
+        try:
+            os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)

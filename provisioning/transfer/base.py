@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from provisioning.errors import ProvisionError
-    from provisioning.inventory import Cluster, Node
+    from provisioning.inventory import Cluster
     from provisioning.launch import Session
     from provisioning.resources.base import Parcel
 
 OnNodeEvent = Callable[[str, dict[str, Any]], None]
 """Called with a node's name and ``{"title": str, "done": int, "total": int}``, from any thread."""
-
-MOST = 1 << 36
-"""Bytes that are fetched from one node at most, where nobody says otherwise: 64 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +33,6 @@ class Arrival:
     files: int = 0
     size: int = 0
     error: ProvisionError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What was fetched from one node.
-
-    Attributes
-    ----------
-    files, size : int
-        What travelled: number and bytes.
-    present : int
-        Files that were there already, with equal digests.
-    other : tuple of str
-        Links, sockets and the like, which are never fetched.
-    pending : tuple of str
-        Files that changed while they were read or fetched, also at the second try; the next call fetches them.
-    """
-
-    files: int = 0
-    size: int = 0
-    present: int = 0
-    other: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
 
 
 class Transfer(Protocol):
@@ -89,40 +62,4 @@ class Transfer(Protocol):
             Called once for each of these nodes as soon as it is done, from any thread.
         on_event : callable
             Progress in bytes.
-        """
-
-    def gather(
-        self,
-        cluster: Cluster,
-        nodes: Sequence[Node],
-        remote: PurePosixPath,
-        local: Path,
-        *,
-        most: int = MOST,
-        skip: Sequence[str] = (),
-        on_event: OnNodeEvent | None = None,
-    ) -> dict[str, Gathered | ProvisionError]:
-        """Fetch one folder of many nodes into one folder of the driver.
-
-        Parameters
-        ----------
-        cluster : Cluster
-        nodes : sequence of Node
-        remote : PurePosixPath
-            Folder on the nodes; one that does not exist is empty.
-        local : Path
-            Folder on the driver; created when missing.
-        most : int
-            Bytes at most per node.
-        skip : sequence of str
-            Names of folders below `remote` that stay where they are.
-        on_event : callable or None
-            Progress in bytes.
-
-        Returns
-        -------
-        dict
-            Node name -> what was fetched, or why it could not be. A file of the same name and other bytes, on another
-            node or on the driver, is an error of that node and replaces nothing, unless the one on the driver is an
-            earlier state of the very same file.
         """

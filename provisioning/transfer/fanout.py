@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from provisioning.transfer.base import MOST, Arrival, Gathered, OnNodeEvent
 from provisioning.transfer.feed import Throttle
 from provisioning.transfer.relay import Relay
 from provisioning.transfer.route import Route, Sending, choose
 from provisioning.transfer.star import Star
 
 if TYPE_CHECKING:
-    from provisioning.errors import ProvisionError
-    from provisioning.inventory import Cluster, Node
+    from provisioning.inventory import Cluster
     from provisioning.launch import Session
     from provisioning.resources.base import Parcel
+    from provisioning.transfer.base import Arrival, OnNodeEvent
 
 
 class Fanout:
@@ -68,17 +66,3 @@ class Fanout:
         throttle = Throttle(self.sending.bwlimit)
         relay = Relay(cluster, parcels, sessions, arrived, on_event, throttle=throttle, uploads=uploads)
         relay.carry(route.chain)
-
-    def gather(
-        self,
-        cluster: Cluster,
-        nodes: Sequence[Node],
-        remote: PurePosixPath,
-        local: Path,
-        *,
-        most: int = MOST,
-        skip: Sequence[str] = (),
-        on_event: OnNodeEvent | None = None,
-    ) -> dict[str, Gathered | ProvisionError]:
-        """Fetch one folder of many nodes into one folder of the driver."""
-        return Star().gather(cluster, nodes, remote, local, most=most, skip=skip, on_event=on_event)

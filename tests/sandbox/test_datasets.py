@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioning.errors import UnreachableError
 from provisioning.inventory import load
 from provisioning.launch import open_session
 from provisioning.locks import hold, within
 from provisioning.sandbox.layout import FULL
-from provisioning.transfer.base import Gathered
-from provisioning.transfer.star import Star
+from provisioning.transfer.gather import Gathered, Gathering
 
 if TYPE_CHECKING:
     from provisioning.sandbox.cluster import Sandbox
@@ -276,21 +276,22 @@ def test_two_operators_are_kept_apart(scene: Scene) -> None:
     assert scene.sync()[0] == 0
 
 
-def test_results_of_all_nodes_are_gathered(scene: Scene, tmp_path: Path) -> None:
-
+def test_results_of_a_node_are_fetched_and_only_they(scene: Scene, tmp_path: Path) -> None:
     cluster = load(scene.file)
-    for node in scene.sandbox.nodes:
-        script = (
-            'mkdir -p "$1/$2" && echo "$2" > "$1/$2/scores.csv" && echo same > "$1/common" && ln -s /etc/passwd "$1/l"'
-        )
-        node.exec(["sh", "-c", script, "sh", scene.target, node.name], user="bench")
-    got = Star().gather(cluster, cluster.nodes, PurePosixPath(scene.target), tmp_path / "results")
-    assert all(isinstance(one, Gathered) and one.other == ("l",) for one in got.values()), got
-    for node in scene.sandbox.nodes:
-        assert (tmp_path / "results" / node.name / "scores.csv").read_text() == f"{node.name}\n"
-    assert (tmp_path / "results" / "common").read_text() == "same\n"
-    scene.sandbox.node("node2").exec(["sh", "-c", f"echo other > {scene.target}/common"])
-    again = Star().gather(cluster, cluster.nodes, PurePosixPath(scene.target), tmp_path / "results")
-    assert "common has other bytes here than on node1" in str(again["node2"])
-    assert isinstance(again["node3"], Gathered)
-    assert again["node3"].files == 0
+    node = scene.sandbox.node("node2")
+    script = (
+        'mkdir -p "$1/one" "$1/two" && echo 1 > "$1/one/scores" && ln -s /etc/passwd "$1/one/l" && mkfifo "$1/one/p"'
+    )
+    node.exec(["sh", "-c", script, "sh", scene.target], user="bench")
+    local = tmp_path / "results"
+    gathering = Gathering(cluster, cluster.node("node2"), PurePosixPath(scene.target), local, local / ".incoming")
+    try:
+        assert gathering.fetch(["one"]) == Gathered(files=1, size=2, other=("one/l", "one/p"))
+        assert [path.name for path in local.rglob("*") if path.is_file()] == ["scores"]
+        node.exec(["sh", "-c", f"echo 22 > {scene.target}/one/scores"], user="bench")
+        assert gathering.fetch(["one", "two"]) == Gathered(files=1, size=3, other=("one/l", "one/p"))
+        with scene.sandbox.cut_off("node2"), pytest.raises(UnreachableError, match="node2"):
+            gathering.fetch(["one"])
+        assert gathering.fetch(["one"]).present == 1
+    finally:
+        gathering.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import socket
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning import inventory
-from provisioning.errors import ProvisionError
+from timeeval.cluster.depot import ClusterDepot
 from timeeval.cluster.gating import gate, located
 from timeeval.cluster.translated import translated
 from timeeval.engines import naming
@@ -141,6 +140,8 @@ def place(
     return Place(
         engine,
         remote=True,
+        depot=make_depot(cluster, nodes, request.results_path, request.remote_config),
+        origin={"cluster_file": str(cluster.file), "results": str(remote_results(cluster, request.results_path))},
         image_ids=proof.image_ids,
         data_digests=proof.data_digests,
         proof=proof.to_json(),
@@ -232,9 +233,6 @@ def make_engine(
         scheduler_port=ports.scheduler,
         worker_ports="0" if ports.workers is None else f"{ports.workers[0]}:{ports.workers[1]}",
     )
-    if cluster.environment is not None and not cluster.environment.manage:
-        # what others made stays as it is, byte for byte
-        settings = replace(settings, environment={"PYTHONDONTWRITEBYTECODE": "1"})
     if lease is not None:
         settings = replace(settings, lease=lease)
     results = remote_results(cluster, results_path)
@@ -242,7 +240,7 @@ def make_engine(
         wishes = wishes_of(remote, settings)
         for warning in wishes.warnings:
             logger.warning("%s", warning)
-        settings = replace(wishes.settings, log_file=str(results / LOGS / Path(remote.dask_logging_filename).name))
+        settings = replace(wishes.settings, log_file=_log_file(results, remote))
         slots = slots or wishes.slots
         nodes = [_reached(node, wishes.connection) for node in nodes]
     proven = standings or {}
@@ -253,9 +251,6 @@ def make_engine(
         hosts.append(host_of(cluster, scheduler, slots=0))
         everyone.append(scheduler)
 
-    async def collect(names: Sequence[str], there: Path, here: Path) -> None:
-        await asyncio.to_thread(gather, cluster, [node for node in nodes if node.name in names], there, here)
-
     return DaskEngine(
         hosts,
         NodeLauncher(cluster, everyone),
@@ -263,10 +258,33 @@ def make_engine(
         scheduler=scheduler.name if scheduler.name in {host.name for host in hosts} else None,
         settings=settings,
         results=Path(results),
-        collect=collect,
         min_workers=min_workers,
         task=task,
     )
+
+
+def make_depot(
+    cluster: Cluster, nodes: Sequence[Node], results_path: Path, remote: RemoteConfiguration | None = None
+) -> ClusterDepot:
+    """Return the way back of results from nodes of a cluster; nothing is connected yet.
+
+    Parameters
+    ----------
+    cluster, nodes, results_path, remote
+        As for `make_engine`.
+    """
+    results = remote_results(cluster, results_path)
+    logs = {}
+    if remote is not None:
+        settings = DaskSettings(log_file=_log_file(results, remote))
+        connection = wishes_of(remote, settings).connection
+        nodes = [_reached(node, connection) for node in nodes]
+        logs = {node.name: settings.log_file_on(node.name) for node in nodes}
+    return ClusterDepot(cluster, nodes, results, results_path, logs)
+
+
+def _log_file(results: PurePosixPath, remote: RemoteConfiguration) -> str:
+    return str(results / LOGS / Path(remote.dask_logging_filename).name)
 
 
 def remote_results(cluster: Cluster, results_path: Path) -> PurePosixPath:
@@ -288,33 +306,3 @@ def _reached(node: Node, connection: Mapping[str, Any]) -> Node:
             )
     changes = {**connection, "key": Path(connection["key"]).expanduser()} if "key" in connection else connection
     return replace(node, **changes)
-
-
-def gather(cluster: Cluster, nodes: Sequence[Node], there: Path, here: Path) -> None:
-    """Fetch a folder of all nodes into one of the driver.
-
-    Raises
-    ------
-    EngineError
-        Naming each node from which something is missing, and why.
-    """
-    from provisioning.transfer.star import Star
-
-    with translated(EngineError):
-        outcomes = Star().gather(cluster, nodes, PurePosixPath(there), here, skip=[LOGS])
-        # Dask writes its logs until the very end: what can be had of them is, and never holds up a result.
-        for outcome in Star().gather(cluster, nodes, PurePosixPath(there) / LOGS, here).values():
-            if isinstance(outcome, ProvisionError):
-                logger.info("A log of Dask was not collected: %s", outcome)
-    problems = []
-    for name, outcome in outcomes.items():
-        if isinstance(outcome, ProvisionError):
-            problems.append(str(outcome))
-        elif outcome.pending:
-            problems.append(f"{name}: {len(outcome.pending)} files were still being written: {outcome.pending[0]}, …")
-    if problems:
-        raise EngineError(
-            f"some results could not be collected from {len(problems)} of {len(nodes)} hosts:\n  "
-            + "\n  ".join(problems),
-            remedy="Run the same command again with --resume: what arrived is not fetched twice.",
-        )

@@ -62,10 +62,6 @@ class Engine(Protocol):
         """End the attempt where it runs and post `Interrupted(cancelled=True)`; no error when it has ended already."""
         ...
 
-    async def collect(self, results_path: Path) -> None:
-        """Bring the files of finished experiments into `results_path`; raises `EngineError` naming what is missing."""
-        ...
-
     async def stop(self) -> None:
         """End everything this engine started on any host, within a bounded time; safe to call twice."""
         ...

@@ -12,7 +12,7 @@ import base64
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +33,6 @@ REBUILDS = 3
 
 logger = logging.getLogger(__name__)
 
-Collect = Callable[[Sequence[str], Path, Path], Awaitable[None]]
-"""Brings a folder of these hosts into a folder of the driver: ``collect(hosts, remote, local)``."""
-
 
 class DaskEngine:
     """Runs attempts on hosts through Dask.
@@ -54,8 +51,6 @@ class DaskEngine:
         How Dask is started and held.
     results : Path, optional
         Folder on all hosts for what experiments write; None where all hosts are this machine.
-    collect : callable, optional
-        Brings results from hosts; needed when `results` is given.
     details : mapping, optional
         What every task is told besides its attempt (image ids, proof); JSON.
     min_workers : int
@@ -75,7 +70,6 @@ class DaskEngine:
         scheduler: str | None = None,
         settings: DaskSettings | None = None,
         results: Path | None = None,
-        collect: Collect | None = None,
         details: Mapping[str, Any] | None = None,
         min_workers: int = 1,
         task: str = RUN_JOB,
@@ -86,7 +80,6 @@ class DaskEngine:
         self._preferred = scheduler or self._hosts[0].name
         self._settings = settings or DaskSettings()
         self._results = results
-        self._collect = collect
         self._details = dict(details or {})
         self._min_workers = max(1, min_workers)
         self._task = task
@@ -154,13 +147,6 @@ class DaskEngine:
             await self._clean(member, attempt_id)
         self._post(Interrupted(attempt_id, "cancelled", cancelled=True))
         await self._pump(member)
-
-    async def collect(self, results_path: Path) -> None:
-        """Bring the files of finished experiments; see `timeeval.engines.base.Engine.collect`."""
-        if self._results is not None and self._collect is not None:
-            # A host that never came up computed nothing in this run; one that was lost later did.
-            names = [host.name for host in self._hosts if host.slots and self._guards[host.name].versions]
-            await self._collect(names, self.results_dir(results_path), results_path)
 
     async def stop(self) -> None:
         """End everything on every host, within a bounded time."""

@@ -69,17 +69,20 @@ class DaskSettings:
         """Return the environment of the processes: one thread each unless the user says more."""
         return {**dict.fromkeys(THREAD_VARIABLES, "1"), **self.environment}
 
+    def log_file_on(self, node: str) -> str:
+        """Return the path of a node's log file: its name is in it, for the folder may be shared."""
+        stem, dot, suffix = self.log_file.rpartition(".")
+        return f"{stem}-{node}.{suffix}" if dot and "/" not in suffix else f"{self.log_file}-{node}"
+
     def logging_config(self, node: str) -> dict[str, Any]:
         """Return the `logging.config.dictConfig` document of the processes on a node."""
         handlers: dict[str, Any] = {
             "stderr": {"class": "logging.StreamHandler", "level": self.console_level.upper(), "formatter": "verbose"}
         }
         if self.log_file:
-            stem, dot, suffix = self.log_file.rpartition(".")
-            name = f"{stem}-{node}.{suffix}" if dot and "/" not in suffix else f"{self.log_file}-{node}"
             handlers["file"] = {
                 "class": "logging.FileHandler",
-                "filename": name,
+                "filename": self.log_file_on(node),
                 "level": self.file_level.upper(),
                 "formatter": "verbose",
                 "encoding": "utf-8",

@@ -97,9 +97,6 @@ class LocalEngine:
         self._cancelled.add(attempt_id)
         self._pool.cancel(attempt_id)
 
-    async def collect(self, results_path: Path) -> None:
-        """Do nothing: the files are here."""
-
     async def stop(self) -> None:
         """End all processes."""
         await asyncio.to_thread(self._pool.close)

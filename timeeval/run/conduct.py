@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import shutil
 import signal
 import threading
 import time
@@ -18,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.run import layout, provenance
 from timeeval.run import session as sessions
+from timeeval.run.collected import Collect
+from timeeval.run.collecting import Collector
+from timeeval.run.files import Files, FilesHere
 from timeeval.run.journal import FILE_NAME, Journal, rows_of
 from timeeval.run.loop import Loop, Progress, Work
 from timeeval.run.model import Cell, Execution, Outcome, Report, StopRequested
@@ -52,6 +54,8 @@ class Plan:
         Jobs for every host of a remote engine.
     searches : Searches, optional
         Draw parameters during the run.
+    collect : Collect
+        How much of what experiments write on hosts travels to the results folder.
     """
 
     results_path: Path
@@ -63,6 +67,7 @@ class Plan:
     before: bytes | None = None
     after: bytes | None = None
     searches: Searches | None = None
+    collect: Collect = Collect.ALL
 
 
 @dataclass(slots=True)
@@ -171,43 +176,61 @@ class _Conductor:
         with Journal.open(plan.results_path / FILE_NAME) as journal:
             if (session := sessions.current()) is not None:
                 session.on_claim(plan.results_path)
-            journal.adopt(layout.kept_outcomes(plan.results_path))
-            if not self._place.remote:
-                _give_up_open(journal)
-            journal.begin_run(plan.info, plan.grid)
-            provenance.write(plan.results_path, journal.runs())
-            reason = "broken off"
+            files = self._make_files()
             try:
-                reason = await self._compute(journal)
+                journal.adopt(layout.kept_outcomes(plan.results_path))
+                if self._place.depot is None:
+                    _give_up_open(journal)
+                journal.begin_run(plan.info, plan.grid)
+                provenance.write(plan.results_path, journal.runs())
+                await self._record(journal, files)
             finally:
-                journal.end_run(time.time(), reason)
-                self.outcomes.reason = reason
-                self._count(journal)
-                _publish(plan.results_path, journal.each_row(plan.info.id), keep=self._place.remote)
-                if not self._place.remote:
-                    _clean(plan.results_path, journal)
+                await files.close([attempt for attempt, _ in journal.open_attempts()])
+
+    def _make_files(self) -> Files:
+        depot = self._place.depot
+        if depot is None:
+            return FilesHere(self._plan.results_path)
+        return Collector(depot, self._plan.results_path, self._plan.collect)
+
+    async def _record(self, journal: Journal, files: Files) -> None:
+        """Compute, and write down how it ended, whatever ends it."""
+        reason = "broken off"
+        try:
+            reason = await self._compute(journal, files)
+            left: list[str] = []
+            files.want(journal.each_row(self._plan.info.id))
+            if not await self._unless_stopped(_settled(files, left)):
+                reason = reason or "stopped while results were collected"
+            reason = "; ".join(part for part in (reason, *left) if part)
+        finally:
+            journal.end_run(time.time(), reason)
+            self.outcomes.reason = reason
+            self._count(journal)
 
     def _count(self, journal: Journal) -> None:
         rows = journal.each_row(self._plan.info.id)
         self.outcomes.counts.update("missing" if row.outcome is None else row.outcome.value for row in rows)
 
-    async def _compute(self, journal: Journal) -> str:
+    async def _compute(self, journal: Journal, files: Files) -> str:
         plan = self._plan
         if self._signals:
             return "stopped on request"
-        if not await self._unless_stopped(self._score_stored(journal)):
+        if not await self._unless_stopped(self._score_stored(journal, files)):
             return "stopped while metrics of stored scores were computed"
         lacking = journal.lacking()
         due = _due(journal, plan, lacking)
         if self._progress is not None:
             self._progress.update(len(due), running=0)
         await self._catch_up(journal)
-        if not due and not (self._place.remote and _files_missing(plan.results_path, journal.each_row(plan.info.id))):
+        if not due:
             return ""
+        keys = {execution.key for execution in due}
+        files.want(row for row in journal.each_row(plan.info.id) if row.key not in keys)
         self._loop = Loop(
             self._place.engine,
             journal,
-            plan.results_path,
+            files,
             policy=self._place.policy,
             grace=self._grace,
             progress=self._progress,
@@ -217,8 +240,8 @@ class _Conductor:
                 return "stopped while the hosts were started"
             if (session := sessions.current()) is not None:
                 session.on_up(plan.results_path)
-            if journal.open_attempts() or lacking or not due:
-                if not await self._unless_stopped(self._gather_first(self._loop, journal)):
+            if journal.open_attempts():  # its hosts have ended by now what an earlier driver had left running
+                if not await self._unless_stopped(self._recover(journal, files)):
                     return "stopped while earlier results were collected"
                 await self._catch_up(journal)
                 lacking = journal.lacking()
@@ -227,19 +250,22 @@ class _Conductor:
         finally:
             await self._loop.stop()
 
-    async def _score_stored(self, journal: Journal) -> None:
+    async def _score_stored(self, journal: Journal, files: Files) -> None:
         """Compute what is lacking of metrics and can be had without running an algorithm."""
+        lacking = journal.lacking()
+        if not lacking:
+            return
+        files.want((row for row in journal.each_row(self._plan.info.id) if row.key in lacking), scores=True)
+        await files.settle()
         rescorer = Rescorer(self._plan.results_path, self._cells.__getitem__, self._plan.scoring_job_of)
         await rescorer.run(journal.lacking(), journal)
 
-    async def _gather_first(self, loop: Loop, journal: Journal) -> None:
-        """Bring what earlier runs left on the hosts, so that none of it is computed again."""
-        await loop.gather()
+    async def _recover(self, journal: Journal, files: Files) -> None:
+        """Take in what earlier runs left on the hosts, so that none of it is computed again."""
+        await files.recover(journal.open_attempts())
         journal.adopt(layout.kept_outcomes(self._plan.results_path))
         _give_up_open(journal)
-        if journal.lacking():
-            _publish(self._plan.results_path, journal.each_row(self._plan.info.id), keep=self._place.remote)
-            await self._score_stored(journal)
+        await self._score_stored(journal, files)
 
     async def _drive(
         self, loop: Loop, journal: Journal, due: Sequence[Execution], lacking: Mapping[str, Lacking]
@@ -251,11 +277,9 @@ class _Conductor:
         work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after, plan.searches)
         self._driving = True
         try:
-            reason = await loop.run(work, journal.attempts_made(), self._cells)
+            return await loop.run(work, journal.attempts_made(), self._cells)
         finally:
             self._driving = False
-        collected = await self._unless_stopped(loop.gather())
-        return reason if collected else reason or "stopped while results were collected"
 
     async def _catch_up(self, journal: Journal) -> None:
         if self._plan.searches is not None:
@@ -273,6 +297,11 @@ class _Conductor:
         finally:
             self._interruptible = None
         return True
+
+
+async def _settled(files: Files, left: list[str]) -> None:
+    if problem := await files.settle():
+        left.append(f"{problem}; `timeeval-results fetch` brings them")
 
 
 @contextlib.contextmanager
@@ -335,39 +364,6 @@ def _say_what_runs_again(lacking: Mapping[str, Lacking], cells: Mapping[str, Cel
         "; ".join(some),
         ", …" if len(lacking) > len(some) else "",
     )
-
-
-def _files_missing(results_path: Path, rows: Iterable[ResultRow]) -> bool:
-    """Tell whether the files of a record are not on the driver, because an earlier collection failed."""
-    return any(
-        row.outcome not in (None, Outcome.INFRA, Outcome.CANCELLED)
-        and not layout.experiment_dir(results_path, row.cell).is_dir()
-        for row in rows
-    )
-
-
-def _publish(results_path: Path, rows: Iterable[ResultRow], *, keep: bool) -> None:
-    """Give the files of each record their names."""
-    for row in rows:
-        if row.attempt is not None:
-            try:
-                layout.publish(results_path, row.cell, row.attempt, keep=keep)
-            except OSError as error:  # the table matters more
-                _log.warning("Files of %s were not put in their place: %s", row.cell, error)
-
-
-def _clean(results_path: Path, journal: Journal) -> None:
-    """Remove files and outcomes of ended attempts that did not become a record."""
-    still_open = {attempt_id for attempt_id, _ in journal.open_attempts()}
-    attempts = results_path / layout.PRIVATE / "attempts"
-    if attempts.is_dir():
-        for folder in attempts.iterdir():
-            if folder.name not in still_open:
-                shutil.rmtree(folder, ignore_errors=True)
-    for report in layout.kept_outcomes(results_path):
-        if report.attempt not in still_open:
-            layout.forget_outcome(results_path, report.attempt)
-    layout.tidy(results_path)
 
 
 def metric_identities(metrics: Sequence[Any]) -> dict[str, MetricIdentity]:

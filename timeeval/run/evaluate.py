@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from timeeval.datasets.locations import readable
 from timeeval.errors import TimeEvalError
 from timeeval.run import provenance, session
+from timeeval.run.collected import Collect
 from timeeval.run.conduct import Outcomes, Plan, conduct, metric_identities, unique_cells
 from timeeval.run.grid import Grid
 from timeeval.run.identity import Identities, grid_digest
@@ -113,6 +114,7 @@ class Evaluation:
             provenance.collect(
                 place=place.engine.name,
                 proof=place.proof,
+                origin=place.origin,
                 needs=self._needs,
                 local_modules=packer.local_module_names,
             ),
@@ -127,6 +129,7 @@ class Evaluation:
             before,
             after,
             Searches.of(grid.searched(), timeeval.metrics),
+            self._session.collect if self._session else Collect.ALL,
         )
         with _Bar(len(grid), disable=timeeval.disable_progress_bar) as bar:
             outcomes = conduct(plan, place, bar)

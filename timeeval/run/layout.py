@@ -8,9 +8,10 @@ broken attempt never shows under an experiment's name, and files of different ho
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from timeeval.errors import JournalError
@@ -20,15 +21,32 @@ from timeeval.utils.results_path import generate_experiment_path
 
 PRIVATE = ".timeeval"
 
+_log = logging.getLogger("TimeEval")
+
+
+def attempt_path(attempt_id: str) -> str:
+    """Return the path of an attempt's folder below a results folder, on the driver and on the nodes."""
+    return f"{PRIVATE}/attempts/{attempt_id}"
+
+
+def outcome_path(attempt_id: str) -> str:
+    """Return the path of an attempt's outcome below a results folder."""
+    return f"{PRIVATE}/outcomes/{attempt_id}.json"
+
 
 def work_dir(results_dir: Path, attempt_id: str) -> Path:
     """Return the folder that an attempt writes to."""
-    return results_dir / PRIVATE / "attempts" / attempt_id
+    return results_dir / attempt_path(attempt_id)
 
 
 def outcome_file(results_dir: Path, attempt_id: str) -> Path:
     """Return the file that holds an attempt's outcome until the driver has recorded it."""
-    return results_dir / PRIVATE / "outcomes" / f"{attempt_id}.json"
+    return results_dir / outcome_path(attempt_id)
+
+
+def stage_dir(results_dir: Path, host: str) -> Path:
+    """Return the folder in which files from a host arrive before they are proven."""
+    return results_dir / PRIVATE / "incoming" / host
 
 
 def keep_outcome(results_dir: Path, report: Report) -> None:
@@ -52,16 +70,32 @@ def kept_outcome(results_dir: Path, attempt_id: str) -> Report | None:
 
 
 def kept_outcomes(results_dir: Path) -> Iterator[Report]:
-    """Go through all kept outcomes."""
+    """Go through all kept outcomes; one that speaks for another attempt, or is none, is said and passed over."""
     folder = results_dir / PRIVATE / "outcomes"
-    if folder.is_dir():
-        for path in sorted(folder.glob("*.json")):
-            yield Report.from_json(path.read_text(encoding="utf-8"))
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.json")):
+        try:
+            report = Report.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            _log.warning("%s is no outcome of an attempt: %s", path, error)
+            continue
+        if report.attempt == path.stem:
+            yield report
+        else:
+            _log.warning("%s is the outcome of another attempt, %s, and is not taken in", path, report.attempt)
 
 
 def forget_outcome(results_dir: Path, attempt_id: str) -> None:
     """Remove a kept outcome that is recorded by now."""
     outcome_file(results_dir, attempt_id).unlink(missing_ok=True)
+
+
+def forget_outcomes(results_dir: Path, still_open: Collection[str]) -> None:
+    """Remove all kept outcomes but those of attempts that have no end yet."""
+    for report in kept_outcomes(results_dir):
+        if report.attempt not in still_open:
+            forget_outcome(results_dir, report.attempt)
 
 
 def experiment_dir(results_dir: Path, cell: Cell) -> Path:
@@ -71,7 +105,7 @@ def experiment_dir(results_dir: Path, cell: Cell) -> Path:
     )
 
 
-def publish(results_dir: Path, cell: Cell, attempt_id: str, *, keep: bool = False) -> bool:
+def publish(results_dir: Path, cell: Cell, attempt_id: str, *, add: bool = False) -> bool:
     """Put the files of a recorded attempt into its experiment's folder; False if they are not here.
 
     Parameters
@@ -82,20 +116,21 @@ def publish(results_dir: Path, cell: Cell, attempt_id: str, *, keep: bool = Fals
         The experiment.
     attempt_id : str
         The attempt that is its record.
-    keep : bool
-        Leave them in the attempt's folder as well (as hard links, so they take no more space): a later collection
-        from the nodes then finds them and fetches nothing twice.
+    add : bool
+        The experiment's folder holds other files of the same attempt, which stay; else it is replaced.
     """
     source = work_dir(results_dir, attempt_id)
     if not source.is_dir():
         return False
     target = experiment_dir(results_dir, cell)
+    if add and target.is_dir():
+        for file in [path for path in source.rglob("*") if path.is_file()]:
+            place = target / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+        shutil.rmtree(source)
+        return True
     target.parent.mkdir(parents=True, exist_ok=True)
-    if keep:
-        linked = source.with_name(f"{attempt_id}.part")
-        shutil.rmtree(linked, ignore_errors=True)
-        shutil.copytree(source, linked, copy_function=os.link)
-        source = linked
     if target.exists():
         shutil.rmtree(target)
     source.rename(target)
@@ -104,7 +139,7 @@ def publish(results_dir: Path, cell: Cell, attempt_id: str, *, keep: bool = Fals
 
 def tidy(results_dir: Path) -> None:
     """Remove the private folders that are empty."""
-    for name in ("attempts", "outcomes", ""):
+    for name in ("attempts", "outcomes", "incoming", ""):
         with contextlib.suppress(OSError):  # not there, or not empty
             (results_dir / PRIVATE / name).rmdir()
 

@@ -13,12 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from timeeval.engines.base import Parcel
 from timeeval.errors import EngineError
-from timeeval.run import layout
 from timeeval.run.machine import Machine, Policy
 from timeeval.run.model import (
     Attempt,
@@ -44,6 +42,7 @@ from timeeval.run.model import (
 
 if TYPE_CHECKING:
     from timeeval.engines.base import Engine
+    from timeeval.run.files import Files
     from timeeval.run.journal import Journal
 
 _log = logging.getLogger("TimeEval")
@@ -105,8 +104,8 @@ class Loop:
         Started by `start`, stopped by `stop`.
     journal : Journal
         A run must have begun in it before `run`.
-    results_path : Path
-        Results folder on the driver.
+    files : Files
+        Told of every attempt that ended, once the journal has it.
     policy : Policy, optional
         Bounds for retries.
     grace : float
@@ -119,7 +118,7 @@ class Loop:
         self,
         engine: Engine,
         journal: Journal,
-        results_path: Path,
+        files: Files,
         *,
         policy: Policy | None = None,
         grace: float = 20.0,
@@ -127,7 +126,7 @@ class Loop:
     ) -> None:
         self._engine = engine
         self._journal = journal
-        self._results_path = results_path
+        self._files = files
         self._policy = policy
         self._grace = grace
         self._progress = progress
@@ -153,10 +152,6 @@ class Loop:
     async def start(self) -> None:
         """Bring the engine up."""
         await self._engine.start(self.post)
-
-    async def gather(self) -> None:
-        """Bring finished experiments' files and outcomes to the driver."""
-        await self._engine.collect(self._results_path)
 
     async def stop(self) -> None:
         """End everything the engine started."""
@@ -207,7 +202,7 @@ class Loop:
                 await self._in_writer(self._journal.write, rows)
                 if work.search is not None:
                     await self._in_writer(work.search.tell, rows, keys)
-                self._publish(rows, keys, cells)
+                self._tell(rows, keys, cells)
             reason = await self._obey(commands, work)
             if self._progress is not None:
                 self._progress.update(machine.remaining, machine.running_count)
@@ -319,19 +314,11 @@ class Loop:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def _publish(self, rows: Iterable[Row], keys: dict[str, str], cells: Mapping[str, Cell]) -> None:
-        """Give files their names where they are on the driver already, and forget outcomes that are recorded."""
+    def _tell(self, rows: Iterable[Row], keys: dict[str, str], cells: Mapping[str, Cell]) -> None:
+        """Tell who brings files of the attempts whose end is recorded."""
         for row in rows:
-            if not isinstance(row, AttemptEnded):
-                continue
-            attempt_id = row.report.attempt
-            key = keys.pop(attempt_id)
-            try:
-                if row.report.outcome not in (Outcome.INFRA, Outcome.CANCELLED):
-                    layout.publish(self._results_path, cells[key], attempt_id)
-                layout.forget_outcome(self._results_path, attempt_id)
-            except OSError as error:  # tried again at the end of the run
-                _log.warning("files of attempt %s were not put in their place: %s", attempt_id, error)
+            if isinstance(row, AttemptEnded):
+                self._files.ended(row.report, cells[keys.pop(row.report.attempt)])
 
     async def _in_writer(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)

@@ -74,6 +74,11 @@ class Attempt:
     host: str
 
 
+def run_of(attempt_id: str) -> str:
+    """Return the run that made an attempt."""
+    return attempt_id.rpartition("-")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of an attempt as the node made it durable: JSON on the wire, never a pickle.

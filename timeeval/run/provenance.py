@@ -24,7 +24,12 @@ _PACKAGES = ("numpy", "pandas", "scikit-learn", "dask", "distributed", "docker",
 
 
 def collect(
-    *, place: str, proof: Mapping[str, Any] | None, needs: Mapping[str, Any], local_modules: Sequence[str]
+    *,
+    place: str,
+    proof: Mapping[str, Any] | None,
+    needs: Mapping[str, Any],
+    local_modules: Sequence[str],
+    origin: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of a run, JSON-able.
 
@@ -38,6 +43,8 @@ def collect(
         The document of needs.
     local_modules : sequence of str
         Modules that travel with the jobs.
+    origin : mapping, optional
+        Cluster file, and the folder on its nodes that experiments write to.
     """
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     return {
@@ -49,6 +56,7 @@ def collect(
         "driver": _machine(),
         "engine": place,
         "proof": None if proof is None else dict(proof),
+        "origin": None if origin is None else dict(origin),
         "needs": dict(needs),
         "local_modules": list(local_modules),
     }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timeeval.errors import EngineError, TimeEvalError
+from timeeval.run.collected import Collect
 from timeeval.run.journal import FILE_NAME
 from timeeval.run.machine import Policy
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from timeeval.engines.base import Engine
     from timeeval.remote_configuration import RemoteConfiguration
     from timeeval.resource_constraints import ResourceConstraints
+    from timeeval.run.collecting import Depot
     from timeeval.run.model import Outcome
 
 CLUSTER_FILE = "cluster.toml"
@@ -84,6 +86,10 @@ class Place:
     observe : callable, optional
         Looks at the place when it is prepared and gives it back with what was seen; only this machine needs that, a
         cluster was looked at before.
+    depot : Depot, optional
+        The hosts' own copies of results; None if the engine writes into the results folder itself.
+    origin : mapping, optional
+        Where the hosts keep their copies, for ``run.json``.
     """
 
     engine: Engine
@@ -94,6 +100,8 @@ class Place:
     policy: Policy = field(default_factory=Policy)
     locate: Callable[[Path], Path] | None = None
     observe: Callable[[], Place] | None = None
+    depot: Depot | None = None
+    origin: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,8 @@ class Session:
         Only find out what runs need; nothing is computed.
     on_claim, on_up : callable
         Told the results folder of a run when its journal is this process' own, and when its hosts are up.
+    collect : Collect
+        How much of what experiments write on hosts travels to this machine.
     """
 
     locate: Locate
@@ -136,6 +146,7 @@ class Session:
     needs_only: bool = False
     on_claim: Callable[[Path], None] = field(default=lambda _folder: None)
     on_up: Callable[[Path], None] = field(default=lambda _folder: None)
+    collect: Collect = Collect.ALL
     needs: list[Mapping[str, Any]] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     count: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -64,9 +63,6 @@ class FakeEngine:
     async def cancel(self, attempt_id: str) -> None:
         self.calls.append(f"cancel {attempt_id}")
 
-    async def collect(self, results_path: Path) -> None:
-        self.calls.append("collect")
-
     async def stop(self) -> None:
         self.calls.append("stop")
 
@@ -81,12 +77,12 @@ def plan(folder: Path, size: int = 3, run_id: str = "r1", **fields) -> Plan:
     return Plan(folder, info, grid, **fields)
 
 
-def test_runs_everything_then_collects_and_stops(tmp_path):
+def test_runs_everything_then_stops(tmp_path):
     engine = FakeEngine()
     outcomes = conduct(plan(tmp_path), Place(engine))
     assert outcomes.reason == ""
     assert [row.outcome for row in outcomes.rows] == [Outcome.OK] * 3
-    assert engine.calls == ["start", "collect", "stop"]
+    assert engine.calls == ["start", "stop"]
     assert sorted(job for _, job in engine.sent) == ["k0 1", "k1 1", "k2 1"]
 
 
@@ -262,88 +258,6 @@ def test_a_signal_while_hosts_start_stops_the_start(tmp_path, monkeypatch):
     thread.join(20)
     assert "while the hosts were started" in results[0].reason
     assert engine.calls == ["stop"]
-
-
-def test_a_signal_while_results_are_collected_is_said(tmp_path, monkeypatch):
-    made = stopping(monkeypatch, 0.2)
-    collecting = threading.Event()
-
-    class Slow(FakeEngine):
-        async def collect(self, results_path: Path) -> None:
-            collecting.set()
-            await asyncio.sleep(60)
-
-    results = []
-    thread = threading.Thread(target=lambda: results.append(conduct(plan(tmp_path), Place(Slow()))))
-    thread.start()
-    collecting.wait(10)
-    made[0].stop(conducting.signal.SIGINT)
-    thread.join(20)
-    assert "while results were collected" in results[0].reason
-    assert [row.outcome for row in results[0].rows] == [Outcome.OK] * 3
-
-
-def test_outcomes_from_a_dead_drivers_nodes_are_taken_in(tmp_path):
-    """The first driver died after sending k0; resume finds its outcome when it collects."""
-    from timeeval.run import layout
-    from timeeval.run.model import AttemptStarted
-
-    first = plan(tmp_path, 2)
-    with Journal.open(tmp_path / FILE_NAME) as journal:
-        journal.begin_run(first.info, first.grid)
-        journal.write(
-            [AttemptStarted(Attempt("r1-1", "k0", 1, "a"), 1.0), AttemptStarted(Attempt("r1-2", "k1", 1, "b"), 1.0)]
-        )
-
-    class Collecting(FakeEngine):
-        async def collect(self, results_path: Path) -> None:
-            if "collect" not in self.calls:
-                found = Report("r1-1", Outcome.OK, "a", 1.0, 2.0, values={"ROC_AUC": 0.25})
-                layout.keep_outcome(results_path, found)
-                layout.work_dir(results_path, "r1-1").mkdir(parents=True)
-                (layout.work_dir(results_path, "r1-1") / "metrics.csv").write_text("")
-            await super().collect(results_path)
-
-    engine = Collecting()
-    outcomes = conduct(plan(tmp_path, 2, run_id="r22"), Place(engine, remote=True))
-    assert [attempt.execution for attempt, _ in engine.sent] == ["k1"]
-    assert [row.metrics["ROC_AUC"] for row in outcomes.rows] == [0.25, 0.5]
-    assert (tmp_path / "alg" / "p" / "c" / "d0" / "1" / "metrics.csv").exists()
-    assert (layout.work_dir(tmp_path, "r1-1") / "metrics.csv").exists()  # a later collection fetches nothing twice
-    with Journal.read(tmp_path / FILE_NAME) as journal:
-        assert journal.open_attempts() == []
-    assert json.loads((tmp_path / "run.json").read_text())["runs"][1]["id"] == "r22"
-
-
-def test_files_that_could_not_be_collected_are_fetched_by_a_resume(tmp_path):
-    from timeeval.run import layout
-
-    class Failing(FakeEngine):
-        async def collect(self, results_path: Path) -> None:
-            await super().collect(results_path)
-            raise EngineError("1 file", host="a")
-
-    with pytest.raises(EngineError, match="1 file"):
-        conduct(plan(tmp_path), Place(Failing(), remote=True))
-    with Journal.read(tmp_path / FILE_NAME) as journal:
-        assert [row.outcome for row in journal.rows()] == [Outcome.OK] * 3
-        attempts = {row.key: row.attempt for row in journal.rows()}
-
-    class Bringing(FakeEngine):
-        async def collect(self, results_path: Path) -> None:
-            await super().collect(results_path)
-            for attempt in attempts.values():
-                layout.work_dir(results_path, attempt).mkdir(parents=True)
-                (layout.work_dir(results_path, attempt) / "metrics.csv").write_text("")
-
-    engine = Bringing()
-    conduct(plan(tmp_path, run_id="r22"), Place(engine, remote=True))
-    assert engine.sent == []
-    assert engine.calls == ["start", "collect", "stop"]
-    assert (tmp_path / "alg" / "p" / "c" / "d2" / "1" / "metrics.csv").exists()
-    idle = FakeEngine()
-    conduct(plan(tmp_path, run_id="r333"), Place(idle, remote=True))
-    assert idle.calls == []
 
 
 def test_jobs_have_a_header_that_needs_no_pickle():
