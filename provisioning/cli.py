@@ -107,6 +107,11 @@ def _part(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _back(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option that undoes what it did last."""
+    return click.option("--rollback", is_flag=True, help="Go back to the environment before the present one.")(command)
+
+
 def _rate(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
     from provisioning.transfer.route import rate
 
@@ -146,6 +151,7 @@ def _options(values: dict[str, Any]) -> Options:
         dry_run=values.get("dry_run", False),
         deep=values.get("deep", False),
         environment=values.get("environment"),
+        rollback=values.get("rollback", False),
         select=values.get("select", ()),
         delete=values.get("delete", False),
         sending=Sending(values.get("fanout"), values.get("bwlimit"), values.get("max_uploads")),
@@ -199,7 +205,7 @@ _deep = click.option("--deep", is_flag=True, help="Read again every byte that is
 _matrix = click.option("--matrix", is_flag=True, help="Tell every fact of all nodes, equal values folded.")
 _verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.", _matrix)
 _verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep, _sending, _part)
-_verb("create-envs", "Create the same Python environment at the same prefix on every node.", _deep, _sending)
+_verb("create-envs", "Create the same Python environment at the same prefix on every node.", _back, _deep, _sending)
 _verb("push-images", "Build the algorithm images here and load them on every node that lacks them.", _sending)
 _verb(
     "verify",

@@ -64,6 +64,8 @@ class Options:
         Trust no size and no time: read everything that is known by a digest.
     environment : str or None
         Which of the cluster's environments is meant; None stands for all where they are made, else for the first.
+    rollback : bool
+        Go back to the environment before the present one.
     select : tuple of str
         Patterns of the datasets that are looked at; all of them when empty.
     delete : bool
@@ -79,6 +81,7 @@ class Options:
     dry_run: bool = False
     deep: bool = False
     environment: str | None = None
+    rollback: bool = False
     select: tuple[str, ...] = ()
     delete: bool = False
     sending: Sending | None = None
@@ -251,6 +254,10 @@ def _carry_out(
     every = options.environment is None and not proves
     given = {"datasets": {"delete": options.delete, "on_event": partial(on_event, cluster.driver.name)}}
     chosen = resources(VERBS[verb], cluster, needs, every=every, given=given)
+    if options.rollback:
+        from provisioning.resources.environment import Rollback
+
+        chosen = [Rollback()]
     dry_run = options.dry_run or proves
     job = Job(cluster, nodes, chosen, transfer, needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
     proof = verb in {"verify", "up"} and not options.dry_run

@@ -140,6 +140,11 @@ def save(cluster: Cluster, receipt: Receipt) -> None:
     tree.write_json(str(file), receipt.to_json(), 0o600)
 
 
+def withdraw(cluster: Cluster, node: Node) -> None:
+    """Take a receipt back: what it proves is not there any more."""
+    (folder(cluster) / f"{node.name}.json").unlink(missing_ok=True)
+
+
 def load(cluster: Cluster, node: Node) -> Receipt | None:
     """Return the receipt of a node; None when it has none.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
 from provisioning.node import docker, landing, store, tree, venvs
 from provisioning.node.room import nearest
-from provisioning.node.settle_environment import remove
+from provisioning.node.switching import remove
 from provisioning.node.tools import RefusedError
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ Until the rename nothing under the final name changes; afterwards the environmen
 from __future__ import annotations
 
 import errno
-import json
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provisioning.node import bytecode, installers, records, venvs
 from provisioning.node.observe_environment import interpreter
 from provisioning.node.store import damaged, forget, wishes
+from provisioning.node.switching import remove, switch
 from provisioning.node.tools import Beat, RefusedError, run
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         facts["compiled"] = bool(args["bytecode"])
         seal(fresh, facts, args["lock"])
         step("switch")
-        _switch(fresh, prefix)
+        switch(fresh, prefix)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise RefusedError(
@@ -128,39 +127,3 @@ def _prove(args: dict[str, Any], fresh: Path) -> None:
             "what was installed is not what the wheels hold: %s" % ", ".join(odd[:5]),
             "report this with the lock: an installer that changes files is not supported",
         )
-
-
-def _switch(fresh: Path, prefix: Path) -> None:
-    previous = prefix.parent / (prefix.name + ".previous")
-    replaces = prefix.is_dir() and any(prefix.iterdir())
-    if replaces:
-        remove(previous)
-        prefix.rename(previous)
-    elif prefix.is_dir():
-        prefix.rmdir()
-    fresh.rename(prefix)
-    try:
-        _starts(prefix)
-    except (OSError, ValueError, RefusedError):
-        prefix.rename(fresh)
-        if replaces:
-            previous.rename(prefix)
-        raise
-
-
-def _starts(prefix: Path) -> None:
-    """Start the interpreter under its final name and ask it where it lives; refuse anything else."""
-    python = prefix / "bin" / "python"
-    answer = run([str(python), "-I", "-B", "-c", "import json, sys; print(json.dumps(sys.prefix))"])
-    if json.loads(answer) != str(prefix):
-        raise RefusedError(
-            "%s says that it lives in %s" % (python, answer.strip()), "choose a prefix without symbolic links"
-        )
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder; nothing when there is none."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        shutil.rmtree(str(path))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.node import docker
-from provisioning.node.settle_environment import remove
+from provisioning.node.switching import remove
 from provisioning.node.tools import RefusedError
 
 if TYPE_CHECKING:
