@@ -12,6 +12,7 @@ from timeeval.errors import TimeEvalError
 from timeeval.run import provenance, session
 from timeeval.run.collected import Collect
 from timeeval.run.conduct import Outcomes, Plan, conduct, metric_identities, unique_cells
+from timeeval.run.durations import Durations
 from timeeval.run.grid import Grid
 from timeeval.run.identity import Identities, grid_digest
 from timeeval.run.journal import FILE_NAME, Journal, rows_of
@@ -88,7 +89,16 @@ class Evaluation:
             self._place = self._place.observe()
         place = self._place
         identities = Identities(place.image_ids, place.data_digests, readable)
-        grid = Grid(timeeval.exps.cells(), lambda one: identities.execution(one, float(one.dataset.length or 1)))
+        durations = Durations.of(
+            timeeval.results_path,
+            {one.datasetId: float(one.length or 1) for one in timeeval.exps.datasets},
+        )
+        grid = Grid(
+            timeeval.exps.cells(),
+            lambda one: identities.execution(
+                one, *durations.estimate(one.algorithm.name, one.dataset_collection, one.dataset_name)
+            ),
+        )
         double = unique_cells(grid)
         if double is not None:
             raise TimeEvalError(

@@ -54,7 +54,7 @@ class Identities:
         self._algorithms: dict[int, str] = {}
         self._local = {module.__name__ for module in local_modules()} | {"__main__"}
 
-    def execution(self, experiment: Experiment, expected_seconds: float = 1.0) -> Execution:
+    def execution(self, experiment: Experiment, expected_seconds: float = 1.0, measured: bool = False) -> Execution:
         """Return the execution of an experiment.
 
         Raises
@@ -78,7 +78,7 @@ class Identities:
             if experiment.resolved_train_dataset_path is None
             else self._file(experiment.resolved_train_dataset_path),
         }
-        return Execution(_digest(parts), cell, expected_seconds)
+        return Execution(_digest(parts), cell, expected_seconds, measured)
 
     def proven_here(self, path: Path) -> bool:
         """Tell whether this machine can read a dataset file with the very content that executions are known by."""

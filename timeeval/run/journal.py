@@ -268,6 +268,16 @@ class Journal:
         """Return the highest attempt number of each execution that had one."""
         return dict(self._query("SELECT execution, max(number) FROM attempt GROUP BY execution"))
 
+    def mean_seconds(self) -> list[tuple[tuple[str, str, str], float]]:
+        """Return how long attempts took that ended well or ran into their limit: (algorithm, collection, dataset)."""
+        return [
+            ((algorithm, collection, dataset), seconds)
+            for algorithm, collection, dataset, seconds in self._query(
+                "SELECT algorithm, collection, dataset, avg(ended_at - started_at) FROM attempt"
+                " JOIN execution ON key = execution WHERE outcome IN ('ok', 'timeout') GROUP BY 1, 2, 3"
+            )
+        ]
+
     def open_attempts(self) -> list[tuple[str, str]]:
         """Return (attempt id, host) of attempts without an end."""
         return list(self._query("SELECT id, host FROM attempt WHERE outcome IS NULL ORDER BY sent_at"))
