@@ -5,6 +5,7 @@ Every other module sees a `Cluster` only; nobody else reads the file.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -100,6 +101,13 @@ class Environment:
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     from_driver: bool = False
+
+    def adoption(self, state: PurePosixPath) -> list[str] | None:
+        """Give what a look needs when others made it: minor version and where digests are noted; else None."""
+        if self.manage:
+            return None
+        mark = hashlib.sha256(str(self.prefix).encode()).hexdigest()[:16]
+        return [self.python, str(state / "adopted" / f"{mark}.json")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,8 +220,13 @@ def _tagged(name: str) -> str:
 
 def question(cluster: Cluster, files: Mapping[str, Sequence[str]], images: Sequence[str]) -> dict[str, Any]:
     """Return what `provisioning.node.look` is asked."""
-    prefix = None if cluster.environment is None else str(cluster.environment.prefix)
-    return {"prefix": prefix, "files": {where: list(paths) for where, paths in files.items()}, "images": list(images)}
+    environment = cluster.environment
+    return {
+        "prefix": None if environment is None else str(environment.prefix),
+        "adopted": None if environment is None else environment.adoption(cluster.state),
+        "files": {where: list(paths) for where, paths in files.items()},
+        "images": list(images),
+    }
 
 
 def disagreements(receipt: Receipt, seen: Mapping[str, Any]) -> list[str]:

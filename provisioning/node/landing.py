@@ -98,8 +98,9 @@ def environment_stamp(python: str) -> Optional[List[int]]:
     """
     prefix = Path(python).parent.parent
     try:
-        Path(python).stat()
-        status = (prefix / "pyvenv.cfg").stat()
+        status = Path(python).stat()
+        if (prefix / "pyvenv.cfg").exists():
+            status = (prefix / "pyvenv.cfg").stat()
     except OSError:
         return None
     return [status.st_ino, status.st_mtime_ns]

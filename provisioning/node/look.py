@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.node import docker, records, tree, venvs
+from provisioning.node import adopted, docker, records, tree, venvs
 from provisioning.node.tools import RefusedError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     """Answer for {"prefix": path or None, "files": {folder: [path]}, "images": [name]}; tells its clock at once.
 
+    ``"adopted": [minor version, path of the note]`` stands for an environment that others made.
     With ``"read": true`` it also answers the ``digests`` of the files, for who has none to compare with.
     """
     channel.event({"title": "look", "clock": time.time()})
@@ -31,15 +32,15 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
-        "environment": _environment(Path(prefix)) if prefix else None,
+        "environment": _environment(Path(prefix), args.get("adopted")) if prefix else None,
         "files": {folder: {path: stamp(folder, path) for path in paths} for folder, paths in args["files"].items()},
         **_engine(args["images"]),
         **({"digests": {folder: digests(folder, paths) for folder, paths in args["files"].items()}} if read else {}),
     }
 
 
-def _environment(prefix: Path) -> dict[str, Any]:
-    seen = venvs.look(prefix)
+def _environment(prefix: Path, adoption: list[str] | None) -> dict[str, Any]:
+    seen = venvs.look(prefix) if adoption is None else adopted.look(prefix, adoption[0], Path(adoption[1]))
     answer = {key: seen.get(key) for key in ("state", "lock", "identity", "edited", "python", "compiled")}
     answer["records"] = {} if seen.get("identity") is None else record_rows(str(venvs.site_packages(prefix)))
     return answer

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from provisioning.node import venvs
+from provisioning.node import adopted, venvs
 from provisioning.node.room import room
 from provisioning.node.store import stored
 
@@ -22,7 +22,10 @@ _ASK = (
 
 
 def observe(question: dict[str, Any]) -> dict[str, Any]:
-    """Answer for {"prefix", "python": "3.11", "store": folder of wheels, "deep": bool}; {} when there is no prefix."""
+    """Answer for {"prefix", "python": "3.11", "store": folder of wheels, "deep": bool}; {} when there is no prefix.
+
+    ``"adopted": [minor version, path of the note]`` stands for an environment that others made.
+    """
     if question["prefix"] is None:
         return {}
     prefix, store = Path(question["prefix"]), Path(question["store"])
@@ -31,11 +34,19 @@ def observe(question: dict[str, Any]) -> dict[str, Any]:
         "libc": libc(),
         "interpreter": interpreter(question["python"]),
         "own_python": platform.python_version(),
-        "environment": venvs.look(prefix, deep=bool(question.get("deep"))),
+        "environment": _look(prefix, question),
         "store": stored(store),
         "room": room(str(prefix.parent)),
         "store_room": room(str(store)),
     }
+
+
+def _look(prefix: Path, question: dict[str, Any]) -> dict[str, Any]:
+    deep = bool(question.get("deep"))
+    if question.get("adopted"):
+        minor, note = question["adopted"]
+        return adopted.look(prefix, minor, Path(note), deep=deep)
+    return venvs.look(prefix, deep=deep)
 
 
 def libc() -> list[str]:

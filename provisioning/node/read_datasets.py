@@ -72,7 +72,7 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
 
 def _read(python: str, folders: List[Dict[str, Any]]) -> None:
     done = subprocess.run(
-        [python, "-I", "-c", READER],
+        [python, "-I", "-B", "-c", READER],
         input=json.dumps({"folders": folders}).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

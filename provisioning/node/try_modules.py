@@ -30,7 +30,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     """
     channel.event({"title": "import %d modules" % len(args["modules"]), "done": 0, "total": 1})
     done = subprocess.run(
-        [str(Path(args["prefix"]) / "bin" / "python"), "-I", "-c", _IMPORT],
+        [str(Path(args["prefix"]) / "bin" / "python"), "-I", "-B", "-c", _IMPORT],
         input=json.dumps(args["modules"]).encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

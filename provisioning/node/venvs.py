@@ -25,7 +25,8 @@ Seen = Dict[str, List[Any]]
 def site_packages(prefix: Path) -> Path:
     """Return the folder of installed packages of a virtual environment; OSError when there is none."""
     for folder in sorted(prefix.glob("lib/python*/site-packages")):
-        return folder
+        if not folder.parent.is_symlink():  # conda has lib/python3.1 beside lib/python3.11
+            return folder
     raise FileNotFoundError("no lib/python*/site-packages in %s" % prefix)
 
 
@@ -60,57 +61,46 @@ def edited(prefix: Path, noted: Seen, *, deep: bool = False) -> list[str]:
     file that a RECORD names is read.
     """
     now = walk(prefix)
-    promised = _promised(prefix)
+    promises = promised(prefix, site_packages(prefix))
     lines = []
     for path in sorted(set(now) | set(noted)):
         if path not in now:
             lines.append("%s is missing" % path)
-        elif path in promised and (deep or now[path] != noted.get(path)):
-            if not _holds(prefix / path, promised[path]):
+        elif path in promises and (deep or now[path] != noted.get(path)):
+            if digest_of(prefix / path, promises[path]) != promises[path]:
                 lines.append("%s was changed" % path)
         elif path not in noted:
             lines.append("%s was added" % path)
         elif now[path] != noted[path]:
             lines.append("%s was changed" % path)
-    return _bounded(lines)
+    return shortened(lines)
 
 
-def _bounded(lines: list[str]) -> list[str]:
+def shortened(lines: list[str]) -> list[str]:
+    """Return the first lines, and one that counts the rest."""
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], "and %d files more" % (len(lines) - _SHOWN)]
 
 
-def broken(prefix: Path) -> list[str]:
-    """Return which files of an environment that others made are not as their RECORD promises, a line per file."""
-    lines = []
-    for path, promise in sorted(_promised(prefix).items()):
-        try:
-            if not _holds(prefix / path, promise):
-                lines.append("%s was changed" % path)
-        except OSError as error:
-            lines.append("%s cannot be read: %s" % (path, error.strerror or error))
-    return _bounded(lines)
-
-
-def _promised(prefix: Path) -> dict[str, str]:
-    """Return {path below the prefix: hash} of every file that a RECORD gives a hash for."""
-    folder = site_packages(prefix)
-    promised = {}
+def promised(prefix: Path, folder: Path) -> dict[str, str]:
+    """Return {path below the prefix: hash} of every file that a RECORD in site-packages (`folder`) gives a hash for."""
+    promises = {}
     for record in folder.glob("*.dist-info/RECORD"):
         for path, digest in records.parse(record.read_text(encoding="utf-8")):
             if digest:
-                promised[os.path.relpath(os.path.join(folder, path), prefix)] = digest  # noqa: PTH118 - holds ".."
-    return promised
+                promises[os.path.relpath(os.path.join(folder, path), prefix)] = digest  # noqa: PTH118 - holds ".."
+    return promises
 
 
-def _holds(path: Path, promise: str) -> bool:
-    algorithm, _, value = promise.partition("=")
+def digest_of(path: Path, promise: str) -> str:
+    """Return a file's digest by the algorithm of a RECORD's hash and in its form; "" for one that proves nothing."""
+    algorithm = promise.partition("=")[0]
     if algorithm not in ("sha256", "sha384", "sha512"):
-        return False
+        return ""
     digest = hashlib.new(algorithm)
     with path.open("rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
             digest.update(block)
-    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == value
+    return algorithm + "=" + base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
 
 def read_marker(prefix: Path) -> dict[str, Any]:
@@ -165,15 +155,20 @@ def look(prefix: Path, *, deep: bool = False) -> dict[str, Any]:
         identity=records.identity_of(installed),
         python=version_of(prefix),
         starts=os.access(str(prefix / "bin" / "python"), os.X_OK),
-        edited=edited(prefix, marker["files"], deep=deep) if marker else broken(prefix) if deep else [],
+        edited=edited(prefix, marker["files"], deep=deep) if marker else [],
     )
 
 
 def version_of(prefix: Path) -> str:
     """Return the full version of the interpreter that `prefix` was made with, as its pyvenv.cfg says; "" if unsaid."""
+    fields = settings_of(prefix)
+    return fields.get("version_info", fields.get("version", ""))
+
+
+def settings_of(prefix: Path) -> dict[str, str]:
+    """Return what an environment's pyvenv.cfg says; {} where there is none."""
     try:
         lines = (prefix / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return ""
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
-    return fields.get("version_info", fields.get("version", ""))
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}

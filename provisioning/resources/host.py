@@ -36,7 +36,7 @@ def managed_paths(cluster: Cluster) -> list[str]:
         Absolute, each once.
     """
     paths = [cluster.results, cluster.state, *(folder.path for folder in cluster.datasets)]
-    if cluster.environment is not None:
+    if cluster.environment is not None and cluster.environment.manage:
         paths.append(cluster.environment.prefix)
     return [str(path) for path in dict.fromkeys(paths)]
 

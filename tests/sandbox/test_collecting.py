@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from test_run_faults import EXPERIMENTS, NODES, folder_of, rows, wait_until
+from practice import EXPERIMENTS, NODES, folder_of, rows, wait_until
 
 if TYPE_CHECKING:
-    from conftest import Commands
+    from practice import Commands
 
     from provisioning.sandbox.cluster import Sandbox
 

@@ -50,8 +50,9 @@ class Lab:
             environment=environment,
         )
 
-    def look(self, **changed):
-        observed = observe_environment.observe(self.resource.question(self.cluster, self.node, None)) | changed
+    def look(self, *, deep=False, **changed):
+        question = {**self.resource.question(self.cluster, self.node, None), "deep": deep}
+        observed = observe_environment.observe(question) | changed
         desired = self.resource.desired(self.cluster, {"here": {"environment": observed}}, None)
         return observed, desired, self.resource.difference(self.cluster, self.node, observed, desired)
 

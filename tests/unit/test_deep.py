@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import io
@@ -17,7 +16,7 @@ import pytest
 
 from provisioning import mending, verify
 from provisioning.inventory import Cluster, DatasetFolder, Node
-from provisioning.node import landing, rehash_images, tree, venvs
+from provisioning.node import landing, rehash_images, tree
 from provisioning.plan import Job, run
 from provisioning.report import NodeReport, Report
 from provisioning.resources.base import Change
@@ -110,22 +109,6 @@ def test_edited_packages_are_all_named_and_other_packages_by_their_change() -> N
 def test_one_command_mends_it(cluster: Cluster, resources: list[str], deep: bool, verb: str) -> None:
     node = NodeReport("a", due=tuple(Change("a", name, "do it") for name in resources))
     assert mending.command(cluster, node, deep=deep) == f"timeeval-provision {verb} --cluster {cluster.file}"
-
-
-def test_an_environment_that_others_made_is_read_against_its_records(tmp_path: Path) -> None:
-    packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
-    (packages / "dep-1.dist-info").mkdir(parents=True)
-    (packages / "dep.py").write_text("x = 1\n")
-    digest = hashlib.sha256(b"x = 1\n").digest()
-    text = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    (packages / "dep-1.dist-info" / "METADATA").write_text("Name: dep\nVersion: 1\n")
-    (packages / "dep-1.dist-info" / "RECORD").write_text(f"dep.py,sha256={text},6\ngone.py,sha256={text},6\n")
-    assert venvs.look(tmp_path / "env")["edited"] == []
-    seen = venvs.look(tmp_path / "env", deep=True)
-    assert (seen["state"], len(seen["edited"])) == ("foreign", 1)
-    assert "gone.py cannot be read" in seen["edited"][0]
-    (packages / "dep.py").write_text("x = 2\n")
-    assert "lib/python3.11/site-packages/dep.py was changed" in venvs.look(tmp_path / "env", deep=True)["edited"]
 
 
 class Silent:

@@ -1,6 +1,5 @@
 """Environments: locks, wheels, the build on a node and what an observation notices, all on this machine."""
 
-import dataclasses
 import os
 import platform
 import shutil
@@ -321,16 +320,6 @@ def test_a_node_without_the_interpreter_or_without_room_is_a_finding(lab):
     )
     for part in ("/srv cannot be written to", "bytes have to fit", "3 inodes are free"):
         assert part in messages
-
-
-def test_an_environment_that_is_not_ours_to_make_is_only_found_wanting(lab):
-    given = lab.cluster
-    environment = dataclasses.replace(given.environment, manage=False)
-    cluster = dataclasses.replace(given, environment=environment)
-    observed, desired, _ = lab.look()
-    difference = lab.resource.difference(cluster, lab.node, observed, desired)
-    assert not difference.changes
-    assert difference.blocked
 
 
 def test_the_interpreter_that_is_found_is_no_environment():

@@ -233,6 +233,9 @@ def make_engine(
         scheduler_port=ports.scheduler,
         worker_ports="0" if ports.workers is None else f"{ports.workers[0]}:{ports.workers[1]}",
     )
+    if cluster.environment is not None and not cluster.environment.manage:
+        # what others made stays as it is, byte for byte
+        settings = replace(settings, environment={"PYTHONDONTWRITEBYTECODE": "1"})
     if lease is not None:
         settings = replace(settings, lease=lease)
     results = remote_results(cluster, results_path)

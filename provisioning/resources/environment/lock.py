@@ -101,6 +101,29 @@ def pins_for(target: Target, sources: Sources, kept: Path) -> tuple[Pin, ...]:
     return tuple(pin for pin in pins if not sources.exact or pin.name in named)
 
 
+def wishes(file: Path) -> list[str]:
+    """Return the requirements of a file, of what it includes as well, without hashes and options.
+
+    Raises
+    ------
+    UsageError
+        When a file cannot be read, or a line is no requirement.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    text = _read(file)
+    found = []
+    for line in (line for each in (text, *_included(file, text)) for line in _lines(each)):
+        wish = line.split(" --")[0].strip()
+        if wish.startswith("-"):
+            continue
+        try:
+            found.append(str(Requirement(wish)))
+        except InvalidRequirement as error:
+            raise UsageError(f"{file} holds {wish!r}, which is no requirement: {error}") from error
+    return found
+
+
 def parse(text: str, target: Target) -> tuple[Pin, ...] | None:
     """Return the pins of a hashed lock that apply to a target; None when a line is no pin with hashes."""
     from packaging.requirements import InvalidRequirement, Requirement

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
-from provisioning.resources.environment import sources
+from provisioning.resources.environment import adoption, sources
 from provisioning.resources.environment.lock import pins_for
 from provisioning.resources.environment.target import group
 from provisioning.resources.environment.wheelhouse import Wheelhouse, assemble
@@ -16,6 +16,7 @@ from provisioning.resources.environment.wheels import wheel_store
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Environment, Node
+    from provisioning.resources.environment.adoption import Adopted
 
 NAME = "environment"
 # byte code takes about half of what the packages take
@@ -24,9 +25,13 @@ _WITH_BYTE_CODE = 1.6
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentPlan:
-    """What must be installed, by node; nodes without the interpreter asked for are not among them."""
+    """What must be installed, by node; nodes without the interpreter asked for are not among them.
+
+    An environment that others made has no wheelhouses; `adopted` tells what is asked of it.
+    """
 
     houses: Mapping[str, Wheelhouse]
+    adopted: Adopted | None = None
 
 
 class EnvironmentResource:
@@ -47,7 +52,7 @@ class EnvironmentResource:
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
         """Return the prefix; wheels may lie where other nodes see them too, and be installed by each."""
         environment = self._of(cluster)
-        return () if environment is None else (environment.prefix,)
+        return () if environment is None or not environment.manage else (environment.prefix,)
 
     def _of(self, cluster: Cluster) -> Environment | None:
         return cluster.using(self.which).environment
@@ -62,6 +67,7 @@ class EnvironmentResource:
             "prefix": str(environment.prefix),
             "python": environment.python,
             "store": str(wheels_on_node(cluster)),
+            "adopted": environment.adoption(cluster.state),
         }
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> EnvironmentPlan:
@@ -70,8 +76,10 @@ class EnvironmentResource:
         environment = self._of(cluster)
         if environment is None:
             return EnvironmentPlan({})
-        wanted = sources.of(environment)
         observed = {name: seen[self.name] for name, seen in facts.items() if seen.get(self.name)}
+        if not environment.manage:
+            return EnvironmentPlan({}, adoption.plan(environment, observed))
+        wanted = sources.of(environment)
         targets = group(observed, environment.python)
         houses = {
             target: assemble(target, pins_for(target, wanted, locks(cluster)), wanted.projects)
@@ -86,15 +94,13 @@ class EnvironmentResource:
         environment, house = self._of(cluster), desired.houses.get(node.name)
         if environment is None:
             return Difference()
+        if desired.adopted is not None:
+            return adoption.difference((node.name, self.name), environment, observed, desired.adopted)
         if house is None:
             return Difference(findings=(self._no_interpreter(node, environment, observed),))
         why = _lacking(observed["environment"], house)
         if not why:
             return Difference()
-        if not environment.manage:
-            remedy = f"install what {node.name} lacks there, or let it be made: manage = true"
-            message = f"{environment.prefix} is not as it must be: {why}"
-            return Difference(findings=(Finding(node.name, self.name, message, remedy),))
         there = dict(observed["store"])
         missing = [entry for entry in house.manifest.entries if there.get(entry.path) != entry.size]
         size = sum(entry.size for entry in missing)

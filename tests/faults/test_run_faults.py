@@ -2,75 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from practice import EXPERIMENTS, IMAGES, NODES, Commands, finished_in, folder_of, left_on_nodes, rows, wait_until
 
 from timeeval.run.journal import FILE_NAME, Journal
-from timeeval.run.model import Outcome
 
 if TYPE_CHECKING:
-    from conftest import Commands
-
     from provisioning.sandbox.cluster import Sandbox
-
-EXPERIMENTS = Path(__file__).parent / "experiments"
-NODES = ("node1", "node2", "node3")
 
 
 @pytest.fixture
 def with_misbehaviour(provisioned: Path, cluster_variant: Callable[..., Path], commands: Commands) -> Path:
     """The practice cluster with the image that fails on purpose."""
-    context = os.path.relpath(Path(__file__).parent / "images" / "misbehave", provisioned.parent)
+    context = os.path.relpath(IMAGES / "misbehave", provisioned.parent)
     image = f'\n[[images]]\nname = "timeeval-test/misbehave:1"\ncontext = "{context}"\n'
     path = cluster_variant(append=image)
     for command in ("push-images", "verify"):
         done = commands.run("timeeval-provision", command, "--cluster", path, seconds=200)
         assert done.returncode == 0, done.stdout + done.stderr
     return path
-
-
-def folder_of(results: Path) -> Path:
-    (folder,) = results.iterdir()
-    return folder
-
-
-def rows(commands: Commands, folder: Path) -> list[dict[str, Any]]:
-    done = commands.run("timeeval-results", "show", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def left_on_nodes(sandbox: Sandbox) -> dict[str, str]:
-    """Processes of runs and containers with a run's label that are on the nodes."""
-    left = {}
-    for name in NODES:
-        node = sandbox.node(name)
-        processes = node.exec(["sh", "-c", "ps -eo pid,args | grep -E 'timeeval[.]|[.]engines' | grep -v grep || true"])
-        containers = node.exec(["docker", "ps", "-aq", "--filter", "label=timeeval.run"])
-        if processes.stdout.strip() or containers.stdout.strip():
-            left[name] = processes.stdout + containers.stdout
-    return left
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
-        time.sleep(0.25)
-
-
-def finished_in(results: Path) -> int:
-    journals = list(results.glob(f"*/{FILE_NAME}"))
-    if not journals:
-        return 0
-    with Journal.read(journals[0]) as journal:
-        return sum(row.outcome is Outcome.OK for row in journal.rows())
 
 
 def test_algorithms_that_fail_are_rows_and_nothing_else(

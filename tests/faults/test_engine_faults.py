@@ -1,0 +1,146 @@
+"""The Dask engine on real nodes over SSH: every fault answered in bounded time, nothing left."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine_run import (
+    CLEAN_SECONDS,
+    LEASE,
+    Run,
+    busy,
+    is_busy,
+    kill_on,
+    left_on,
+    sweep,
+    until,
+)
+
+from timeeval.run.model import HostLost, Interrupted
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+def test_a_killed_worker_interrupts_one_attempt_and_comes_back(sandbox, environment):
+    async def scenario():
+        async with Run(environment) as run:
+            await run.submit("cut", "node2", busy)
+            await until(lambda: is_busy(sandbox, "node2"))
+            await asyncio.to_thread(kill_on, sandbox, "node2", "spawn_main")
+            assert isinstance(await run.outcome("cut"), Interrupted)
+            await run.ok("again", "node2")
+            assert not any(isinstance(event, HostLost) for event in run.events)
+
+    asyncio.run(scenario())
+
+
+def test_killed_nannies_lose_their_host_only(sandbox, environment):
+    async def scenario():
+        async with Run(environment) as run:
+            await run.submit("cut", "node2", busy)
+            await until(lambda: is_busy(sandbox, "node2"))
+            # node2 has no scheduler: the one process of this name is that of its nannies
+            await asyncio.to_thread(kill_on, sandbox, "node2", "timeeval.engines.worker_main")
+            assert "status -9" in (await run.lost("node2")).reason
+            await until(lambda: "node2" not in left_on(sandbox))
+            await run.ok("elsewhere", "node3")
+
+    asyncio.run(scenario())
+
+
+def test_a_dead_node_is_lost_in_bounded_time(sandbox, environment):
+    async def scenario():
+        async with Run(environment) as run:
+            await run.submit("cut", "node2", busy)
+            await until(lambda: is_busy(sandbox, "node2"))
+            await asyncio.to_thread(sandbox.node("node2").kill)
+            assert (await run.lost("node2", 30)).fenced_after >= LEASE
+            await run.ok("elsewhere", "node3")
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        with contextlib.suppress(Exception):
+            sandbox.node("node2").exec(["true"])
+        sandbox.heal()
+        sandbox.wait()
+    # What the power cut left is removed when a run starts there again.
+    sweep(environment, "node2")
+
+
+def test_the_schedulers_node_dies_and_the_others_go_on(sandbox, environment):
+    async def scenario():
+        async with Run(environment) as run:
+            await run.submit("cut", "node3", busy)
+            await until(lambda: is_busy(sandbox, "node3"))
+            await asyncio.to_thread(sandbox.node("node1").kill)
+            await run.lost("node1", 30)
+            cut = await run.outcome("cut", 90)
+            assert isinstance(cut, Interrupted)
+            assert cut.cancelled  # nobody is blamed for it
+            await run.ok("again", "node3")
+            await run.ok("also", "node2")
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        sandbox.heal()
+        sandbox.wait()
+    sweep(environment, "node1")
+
+
+@pytest.mark.parametrize("fault", ["cut_off", "frozen"])
+def test_a_node_that_cannot_be_heard_is_lost_and_cleans_itself(sandbox, environment, fault):
+    async def scenario():
+        async with Run(environment) as run:
+            await run.submit("cut", "node2", busy)
+            await until(lambda: is_busy(sandbox, "node2"))
+            with getattr(sandbox, fault)("node2"):
+                lost = await run.lost("node2", 40)
+                assert lost.fenced_after >= LEASE
+                await run.ok("elsewhere", "node3")
+                if fault == "cut_off":
+                    await until(lambda: "node2" not in left_on(sandbox), LEASE + CLEAN_SECONDS)
+            await until(lambda: "node2" not in left_on(sandbox), LEASE + CLEAN_SECONDS)
+
+    asyncio.run(scenario())
+
+
+DRIVER = """
+import asyncio, sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from engine_run import Run, busy
+
+async def main():
+    async with Run(Path({cluster!r})) as run:
+        for name in ("node1", "node2", "node3"):
+            await run.submit(name, name, busy)
+        print("up", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_however_the_driver_ends_the_nodes_are_clean_soon(sandbox, environment, number):
+    script = DRIVER.format(here=str(Path(__file__).parents[1]), cluster=str(environment))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert driver.stdout.readline() == b"up\n"
+        asyncio.run(until(lambda: all(is_busy(sandbox, name) for name in ("node1", "node2", "node3")), 60))
+        os.killpg(driver.pid, number)
+        asyncio.run(until(lambda: left_on(sandbox) == {}))
+        assert driver.wait(CLEAN_SECONDS) in {-number, 1}
+    finally:
+        driver.kill()
+        driver.wait()
+        driver.stdout.close()
