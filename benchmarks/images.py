@@ -1,0 +1,244 @@
+"""Pushing images against `docker save | gzip | ssh docker load`: `python -m benchmarks.images [--json] [--mbit 45]`.
+
+One node of a practice cluster (started when there is none, and it loses all of its images) gets an image about the
+size of a real algorithm's, and then the updates that happen to it. Bytes are those that the driver's side of the
+cluster's network sent; ``--mbit`` bounds its rate. The packages of the requirements layer come from this environment
+and, for the bump, from the package index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks._report import Row, show
+from provisioning.errors import UsageError
+from provisioning.sandbox.cluster import Sandbox
+from provisioning.sandbox.lifecycle import up
+
+BASE = "timeeval-demo/base-python:1"
+PACKAGES = ("numpy", "numpy.libs", "pandas", "scipy", "scipy.libs", "sklearn", "scikit_learn.libs", "joblib")
+ADDED = ("click", "tqdm")
+OLDER = "pandas==2.3.3"
+TOOLS = Path(sys.executable).parent
+SITE = Path(sysconfig.get_paths()["purelib"])
+STATE = "/srv/timeeval/benchmark-images"
+CODE = "".join(
+    f"value_{number} = {number}  # what an algorithm's file of some size looks like\n" for number in range(4000)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds, and bytes that the driver sent."""
+
+    seconds: float
+    sent: int
+
+
+@dataclass(slots=True)
+class Bench:
+    """A practice cluster and the images pushed to it."""
+
+    sandbox: Sandbox
+    scratch: Path
+    mbit: float | None
+    images: list[str] = field(default_factory=list)
+
+    @property
+    def bridge(self) -> str:
+        """The network device by which this machine reaches the nodes."""
+        name = self.sandbox.name
+        shown = subprocess.run(
+            ["docker", "network", "inspect", "--format", "{{.Id}}", name], check=True, capture_output=True, text=True
+        )
+        return f"br-{shown.stdout.strip()[:12]}"
+
+    def cost(self, work: Callable[[], None]) -> Cost:
+        """Measure some work."""
+        counter = Path("/sys/class/net", self.bridge, "statistics/tx_bytes")
+        sent, began = int(counter.read_text()), time.monotonic()
+        work()
+        return Cost(time.monotonic() - began, int(counter.read_text()) - sent)
+
+    @contextlib.contextmanager
+    def shaped(self) -> Iterator[None]:
+        """Bound the rate to the nodes."""
+        if self.mbit is None:
+            yield
+            return
+        queue = ["tbf", "rate", f"{self.mbit:g}mbit", "burst", "64kb", "latency", "100ms"]
+        subprocess.run(["tc", "qdisc", "replace", "dev", self.bridge, "root", *queue], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["tc", "qdisc", "del", "dev", self.bridge, "root"], check=True)
+
+    # --- both sides -----------------------------------------------------------------------------------------------
+
+    def ours(self, nodes: str, names: Sequence[str]) -> Cost:
+        """Push images that are built."""
+        cluster = self._cluster_file(names)
+        command = [str(TOOLS / "timeeval-provision"), "push-images", "--cluster", str(cluster), "--limit", nodes]
+        return self.cost(lambda: self._run([*command, "--json"]))
+
+    def peer(self, node: str, names: Sequence[str]) -> Cost:
+        """Save, pack, send and load, one image after the other."""
+
+        def work() -> None:
+            for name in names:
+                ssh = ["ssh", "-F", str(self.sandbox.folder / "ssh_config"), node, "docker", "load"]
+                with (
+                    subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE) as save,
+                    subprocess.Popen(["gzip"], stdin=save.stdout, stdout=subprocess.PIPE) as pack,
+                ):
+                    subprocess.run(ssh, stdin=pack.stdout, check=True, stdout=subprocess.DEVNULL)
+
+        return self.cost(work)
+
+    def _run(self, command: Sequence[str]) -> None:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(self.scratch / "cache")}
+        done = subprocess.run(list(command), env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+
+    def _cluster_file(self, names: Sequence[str]) -> Path:
+        text = self.sandbox.cluster_file.read_text(encoding="utf-8")
+        text = text[: text.index("[[datasets]]")].replace('"/srv/timeeval/state"', f'"{STATE}"')
+        path = self.sandbox.folder / "benchmark-images.toml"
+        path.write_text(text + "".join(f'[[images]]\nname = "{name}"\n' for name in names), encoding="utf-8")
+        return path
+
+    # --- images ---------------------------------------------------------------------------------------------------
+
+    def build(self, name: str, requirements: Path, code: str) -> str:
+        """Make an image of requirements and code on the base image."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            context = Path(folder)
+            os.link(requirements, context / "site.tar")
+            (context / "algorithm.py").write_text(code)
+            (context / "Dockerfile").write_text(f"FROM {BASE}\nADD site.tar /opt/site/\nCOPY algorithm.py /app/\n")
+            command = ["docker", "build", "--quiet", "--tag", name, folder]
+            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "DOCKER_BUILDKIT": "0"})
+        self.images.append(name)
+        return name
+
+    def pip_layer(self, name: str, packages: Sequence[Path], seconds: int) -> Path:
+        """Write what `pip install` would leave: a folder whose files all have the time of the installation."""
+        path = self.scratch / f"{name}.tar"
+        with tarfile.open(path, "w") as archive:
+            for package in packages:
+                archive.add(package, package.name, filter=lambda entry: _stamped(entry, seconds))
+        return path
+
+    def forget(self) -> None:
+        """Take images and layers from nodes and driver."""
+        for node in self.sandbox.nodes:
+            found = node.exec(["docker", "image", "ls", "--all", "--quiet"]).stdout.split()
+            if found:
+                node.exec(["docker", "image", "rm", "--force", *found], check=False)
+            node.exec(["rm", "-rf", STATE])
+        subprocess.run(["rm", "-rf", str(self.scratch / "cache")], check=True)
+
+
+def _stamped(entry: tarfile.TarInfo, seconds: int) -> tarfile.TarInfo | None:
+    if entry.name.endswith((".pyc", "/__pycache__")) or "/tests" in entry.name:
+        return None
+    entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = seconds, 0, 0, "", ""
+    return entry
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Measure all cases of issue "Bytes"."""
+    site = [SITE / package for package in PACKAGES]
+    first = bench.pip_layer("first", site, 1_700_000_000)
+    added = bench.pip_layer("added", [*site, *(SITE / package for package in ADDED)], 1_700_100_000)
+    older = bench.scratch / "older"
+    install = [
+        str(SITE.parents[2] / "bin" / "uv"),
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(older),
+        OLDER,
+    ]
+    subprocess.run(install, check=True)
+    bumped = bench.pip_layer("bumped", [*(p for p in site if p.name != "pandas"), older / "pandas"], 1_700_200_000)
+
+    name = "timeeval-benchmark/one:1"
+    bench.forget()
+    bench.build(name, first, CODE)
+    with bench.shaped():
+        yield from _both(bench, "image, first push", name, goals=(1 / 0.85, 1 / 0.7))
+        bench.build(name, first, CODE + "changed = True\n")
+        yield from _both(bench, "one line changed", name, goals=(1000, 15 if os.geteuid() == 0 else 3))
+        bench.build(name, added, CODE)
+        yield from _both(bench, "requirement added", name, goals=(300, None))
+        bench.build(name, bumped, CODE)
+        yield from _both(bench, "requirement bumped", name, goals=(20, None))
+        nothing = bench.ours("node1", [name])
+        yield Row("everything current: KB per node", nothing.sent / 1e3, None, "KB", 10, absolute=True)
+        yield Row("everything current: time", nothing.seconds, None, "s")
+
+        bench.forget()
+        names = []
+        for number in range(5):
+            layer = bench.pip_layer(f"five{number}", site, 1_700_300_000 + number)
+            names.append(bench.build(f"timeeval-benchmark/five{number}:1", layer, CODE + f"number = {number}\n"))
+        yield from _both(bench, "five images, own requirement layers", *names, goals=(5, None))
+
+        bench.forget()
+        one = bench.ours("node1", names[:1])
+        bench.forget()
+        every = bench.ours(",".join(node.name for node in bench.sandbox.nodes), names[:1])
+        work = f"driver bytes, {len(bench.sandbox.nodes)} nodes / one node"
+        yield Row(work, every.sent / one.sent, None, "x", 1.1, absolute=True)
+
+
+def _both(bench: Bench, work: str, *names: str, goals: tuple[float | None, float | None]) -> Iterator[Row]:
+    ours, peer = bench.ours("node1", names), bench.peer("node2", names)
+    same = _ids(bench, "node1", names) == _ids(bench, "node2", names)
+    yield Row(f"{work}: bytes", ours.sent / 1e6, peer.sent / 1e6, "MB", goals[0], same=same)
+    yield Row(f"{work}: time", ours.seconds, peer.seconds, "s", goals[1], same=same)
+
+
+def _ids(bench: Bench, node: str, names: Sequence[str]) -> str:
+    return bench.sandbox.node(node).exec(["docker", "image", "inspect", "--format", "{{.Id}}", *names]).stdout
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--mbit", type=float, help="rate to the nodes in Mbit/s (needs root and tc)")
+    parser.add_argument("--sandbox", type=Path, default=Path(".sandbox"), help="folder of the practice cluster")
+    arguments = parser.parse_args()
+    up(arguments.sandbox.resolve(), nodes=None, consent=_consent, say=lambda line: print(line, file=sys.stderr))
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(Sandbox.load(arguments.sandbox), Path(scratch), arguments.mbit)
+        try:
+            show(rows(bench), as_json=arguments.json)
+        finally:
+            bench.forget()
+            subprocess.run(["docker", "image", "rm", "--force", *bench.images], capture_output=True, check=False)
+
+
+def _consent(count: int) -> None:
+    if os.geteuid() != 0:
+        raise UsageError(f"{count} node(s) are to be started first", remedy="`timeeval-provision sandbox up` asks you")
+
+
+if __name__ == "__main__":
+    main()
