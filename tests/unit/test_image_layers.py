@@ -113,13 +113,24 @@ def test_the_cheapest_of_nothing_patch_and_whole(store):
     old = keep(store, layer_of({"a": noise(1)}))
     new = keep(store, layer_of({"a": noise(1)[:-1] + b"x"}))
     forms = lambda to: [(p.form, p.sent is not None) for p in pieces(store, [old, new], to, {})]  # noqa: E731
-    assert forms(receiver(store)) == [("zst", True), ("zst", True)]
+    assert forms(receiver(store)) == [("zst", True), ("patch", True)]
     assert forms(receiver(store, old)) == [("zst", False), ("patch", True)]
     assert forms(receiver(store, old, new)) == [("zst", False), ("zst", False)]
     assert forms(receiver(store, zstd=False)) == [("gz", True), ("gz", True)]
     assert forms(receiver(store, old, memory=100_000)) == [("zst", False), ("zst", True)]
+    assert forms(receiver(store, memory=100_000)) == [("zst", True), ("zst", True)]
     assert forms(receiver(store, old)) == [("zst", False), ("patch", True)]
     assert pieces(store, [new], receiver(store, old), {})[0].basis == (old, *receiver(store, old).held[old])
+
+
+def test_what_travels_whole_in_the_same_push_is_built_upon(store, engine):
+    contents = [layer_of({"a": noise(1)[:-1] + bytes([number])}) for number in range(3)]
+    layers = [keep(store, data) for data in contents]
+    found = pieces(store, layers, receiver(store), {})
+    assert [piece.form for piece in found] == ["zst", "patch", "patch"]
+    assert {piece.basis[0] for piece in found[1:]} == {layers[0]}
+    load(store.folder, document(store, layers, receiver(store), whole=False, stack=layers), lambda _done: None)
+    assert [read(engine)[f"blobs/sha256/{layer[7:]}"] for layer in layers] == contents
 
 
 def test_the_layer_in_the_same_place_of_the_last_image_is_tried_first(store):

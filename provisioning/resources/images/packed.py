@@ -28,6 +28,8 @@ WORTH = 0.7
 """A patch that is larger than this part of the packed layer is not worth making."""
 LARGEST = (1 << 31) - (1 << 20)
 """Bytes of the largest layer that a patch reaches into: the window of zstd ends at 2 GiB."""
+EFFORT = 1 << 20
+"""Bytes of a patch from which on a better one is looked for: seconds here, once, against bytes to every node."""
 HISTORY = 8
 
 
@@ -93,9 +95,10 @@ class LayerStore:
             return Entry(*known) if known else None
         with self._scratch() as scratch, self.raw(layer) as new, self.raw(basis) as old:
             file = scratch / f"{layer.removeprefix('sha256:')}.from-{short(basis)}.zst"
-            command = ["zstd", "-q", "-3", f"--patch-from={old}", str(new), "-o", str(file)]
-            done = subprocess.run(command, capture_output=True, check=False)
-            worth = done.returncode == 0 and file.stat().st_size < WORTH * self.packed(layer, "zst").size
+            _make_patch(new, old, file, 3)
+            if EFFORT < file.stat().st_size < WORTH * self.packed(layer, "zst").size:
+                _make_patch(new, old, file, 9)
+            worth = file.stat().st_size < WORTH * self.packed(layer, "zst").size
             entry = keep(file, self.folder) if worth else None
         tree.write_json(str(note), [] if entry is None else [entry.path, entry.size, entry.sha256])
         return entry
@@ -198,6 +201,10 @@ def _packer(file: Path, form: Form) -> Iterator[IO[bytes]]:
             f"zstd ended with status {process.returncode} while it packed a layer",
             remedy=f"see whether {file.parent.parent} has room",
         )
+
+
+def _make_patch(new: Path, old: Path, target: Path, level: int) -> None:
+    _run(["zstd", "-q", "-f", f"-{level}", f"--patch-from={old}", str(new), "-o", str(target)], "making a patch")
 
 
 def _run(command: Sequence[str], what: str) -> None:

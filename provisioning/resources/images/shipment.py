@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from provisioning.resources.images.packed import LARGEST, Form, LayerStore
@@ -89,7 +89,14 @@ def pieces(store: LayerStore, layers: Sequence[str], receiver: Receiver, names: 
     names : mapping of str to str
         Layer -> name of an image that it belongs to; its earlier layers are the first to be compared with.
     """
-    return [_piece(store, layer, receiver, names.get(layer, "")) for layer in layers]
+    chosen = []
+    held = dict(receiver.held)
+    for layer in layers:
+        piece = _piece(store, layer, replace(receiver, held=held), names.get(layer, ""))
+        if piece.form == "zst":  # it lies there before anything is unpacked, so those after it may build on it
+            held[layer] = (piece.path, "zst")
+        chosen.append(piece)
+    return chosen
 
 
 def _piece(store: LayerStore, layer: str, receiver: Receiver, name: str) -> Piece:
