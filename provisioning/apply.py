@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NodeError, ProvisionError
-from provisioning.locks import beside, hold, within
+from provisioning.locks import Held, beside, hold, within
 from provisioning.parallel import for_each
 from provisioning.places import leaders
 from provisioning.resources.base import Task, Work
@@ -62,6 +62,7 @@ class Wave:
         self.errors: dict[str, ProvisionError] = {}
         self._failed: dict[str, ProvisionError] = {}
         self._leaders: dict[tuple[str, str], str] = {}
+        self._held: dict[str, Held] = {}
 
     def run(
         self, stack: ExitStack, nodes: Sequence[Node], differences: Differences, transfer: Transfer
@@ -121,7 +122,7 @@ class Wave:
         def one(node: Node) -> None:
             held = {folder: file for folder, file in locks.items() if self._leads(node.name, folder)}
             if held:
-                hold(stack, self.sessions[node.name], held)
+                self._held[node.name] = hold(stack, self.sessions[node.name], held)
 
         for name, outcome in for_each(nodes, one, parallel=self.cluster.limits.parallel).items():
             if isinstance(outcome, ProvisionError):
@@ -190,5 +191,7 @@ class Wave:
             if difference is None or resource.name in self.errors:
                 continue
             if all(self._leads(node.name, folder) for folder in folders):
+                if node.name in self._held:
+                    self._held[node.name].check()
                 task = Task(self.sessions[node.name], self.cluster, node, difference, self.desired[resource.name])
                 resource.settle(task, tell)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NotVerifiedError, ProvisionError
 from provisioning.history import unproven
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 LOOK = "provisioning.node.look"
 LOOK_SECONDS = 60.0
+CLOCK_SECONDS = 30.0
+"""A machine that is overloaded may take a while to tell the time."""
 
 
 def quick(cluster: Cluster, nodes: Sequence[Node], needs: Needs) -> dict[str, Receipt | ProvisionError]:
@@ -48,11 +51,26 @@ def _look(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
     if not lines:
         files: Mapping[str, Sequence[str]] = {str(need.path): need.files for need in needs.datasets}
         with open_session(cluster, node) as session:
-            seen = session.call(LOOK, question(cluster, files, needs.images), timeout=LOOK_SECONDS)
-        lines = disagreements(receipt, seen)
+            clocks: list[float] = []
+
+            def listen(event: dict[str, Any]) -> None:
+                if "clock" in event:
+                    clocks.append(float(event["clock"]) - time.time())
+
+            asked = question(cluster, files, needs.images)
+            seen = session.call(LOOK, asked, timeout=LOOK_SECONDS, on_event=listen)
+        lines = [*disagreements(receipt, seen), *_clock(receipt, clocks)]
     if lines:
         raise NotVerifiedError("; ".join(lines), host=node.name)
     return receipt
+
+
+def _clock(receipt: Receipt, offsets: Sequence[float]) -> list[str]:
+    """Tell of a clock that was set since; times of experiments come from it."""
+    if not offsets or abs(offsets[0] - receipt.clock_offset) <= CLOCK_SECONDS:
+        return []
+    was, now = receipt.clock_offset, offsets[0]
+    return [f"its clock is {now:+.0f} s off this machine's, it was {was:+.1f} s when it was verified"]
 
 
 def folded(errors: Mapping[str, ProvisionError]) -> list[str]:

@@ -7,19 +7,24 @@ import os
 import shlex
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from provisioning.errors import LockedError, NodeError
+from provisioning.errors import LockedError, NodeError, ProvisionError
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster
-    from provisioning.launch import Session
+    from provisioning.launch import Conversation, Session
 
 HOLD = "provisioning.node.hold_locks"
+BEAT_SECONDS = 10.0
+SILENCE_SECONDS = 90.0
+"""After so long without a word a node gives locks to others."""
 
 
 def within(folder: PurePosixPath) -> PurePosixPath:
@@ -42,8 +47,51 @@ def known(cluster: Cluster) -> dict[str, PurePosixPath]:
     return {str(folder): within(folder) for folder in stays} | {str(kind.prefix): beside(kind.prefix) for kind in made}
 
 
-def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath]) -> None:
-    """Lock folders of a node until the stack is closed, this process ends, or the node is lost.
+class Held:
+    """Locks of one node that are kept by saying, every few seconds, that we are still there."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._over = threading.Event()
+        self._spoken = _clock()
+        self._lost = False
+        threading.Thread(target=self._beat, name=f"locks-{conversation.host}", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            now = _clock()
+            try:
+                self._conversation.send({"beat": True})
+            except ProvisionError:
+                self._lost = True
+                return
+            if now - self._spoken > SILENCE_SECONDS:
+                self._lost = True  # this machine slept: what was sent now came too late
+                return
+            self._spoken = now
+
+    def check(self) -> None:
+        """Raise `LockedError` when the node may have given the locks to others: nothing may be changed any more."""
+        if self._lost or _clock() - self._spoken > SILENCE_SECONDS:
+            raise LockedError(
+                f"its locks were lost: it heard nothing of this machine for {SILENCE_SECONDS:g} s",
+                host=self._conversation.host,
+                remedy="run the command again",
+            )
+
+    def free(self) -> None:
+        """Give the locks back."""
+        self._over.set()
+        self._conversation.close()
+
+
+def _clock() -> float:
+    """Return seconds that go on while this machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath]) -> Held:
+    """Lock folders of a node until the stack is closed, this process ends or falls silent, or the node is lost.
 
     Parameters
     ----------
@@ -52,6 +100,11 @@ def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath])
     session : Session
     locks : mapping
         Folder -> its lock file, see `within` and `beside`.
+
+    Returns
+    -------
+    Held
+        To be asked, before something is changed, whether the locks are still ours.
 
     Raises
     ------
@@ -65,9 +118,8 @@ def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath])
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
     }
-    conversation = session.open(
-        HOLD, {"locks": {folder: str(file) for folder, file in locks.items()}, "holder": holder}
-    )
+    files = {folder: str(file) for folder, file in locks.items()}
+    conversation = session.open(HOLD, {"locks": files, "holder": holder, "silence": SILENCE_SECONDS})
     stack.callback(conversation.close)
     try:
         conversation.receive()
@@ -75,3 +127,6 @@ def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath])
         if error.kind == "HeldError":
             raise LockedError(error.message, host=error.host, remedy=error.remedy) from error
         raise
+    held = Held(conversation)
+    stack.callback(held.free)
+    return held

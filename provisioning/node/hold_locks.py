@@ -1,4 +1,8 @@
-"""Hold locks for as long as the driver's connection lives; the kernel frees them when it ends, however it ends."""
+"""Hold locks for as long as the driver lives: the kernel frees them when this program ends, however it ends.
+
+A driver that vanishes without a word, by a power cut or a cut cable, leaves a connection that stands for hours; so it
+has to say now and then that it is there.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,14 @@ class HeldError(Exception):
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Take ``{"locks": {folder: lock file}, "holder"}``, say so by an event, hold until the driver's data ends."""
+    """Take ``{"locks": {folder: lock file}, "holder", "silence": seconds}``, say so, hold while the driver speaks."""
     descriptors = []
     try:
         for folder, file in sorted(args["locks"].items()):
             # one by one: what is locked must be known when the next lock fails
             descriptors.append(_lock(folder, Path(file), args["holder"]))
         channel.event({"locked": True})
-        for _ in channel.data():
+        while channel.receive(args["silence"]) is not None:
             pass
     finally:
         for descriptor in descriptors:

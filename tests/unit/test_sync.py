@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from provisioning import locks
 from provisioning.errors import LockedError, UsageError
 from provisioning.inventory import Cluster, DatasetFolder, Environment, Node
 from provisioning.launch import open_session
@@ -333,3 +335,37 @@ def test_an_environment_without_timeeval_is_named(environment: Cluster, sync: Ca
     assert report.exit_code() == 4
     assert "No module named 'timeeval'" in str(report.nodes[0].error)
     assert "create-envs" in str(report.nodes[0].error)
+
+
+def test_a_driver_that_falls_silent_loses_its_locks_and_knows_it(
+    cluster: Cluster, sync: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(locks, "SILENCE_SECONDS", 1.0)
+    folder = cluster.datasets[0].path
+    with open_session(cluster, cluster.nodes[0]) as session, ExitStack() as stack:
+        held = hold(stack, session, {str(folder): within(folder)})
+        monkeypatch.setattr(locks, "SILENCE_SECONDS", 90.0)
+        held.check()
+        for _ in range(100):
+            report = sync()
+            if report.exit_code() == 0:
+                break
+        assert report.exit_code() == 0
+        monkeypatch.setattr(locks, "SILENCE_SECONDS", 1.0)
+        with pytest.raises(LockedError, match="its locks were lost"):
+            held.check()
+
+
+def test_a_driver_that_speaks_keeps_its_locks(
+    cluster: Cluster, sync: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "BEAT_SECONDS", 0.2)
+    folder = cluster.datasets[0].path
+    with open_session(cluster, cluster.nodes[0]) as session, ExitStack() as stack:
+        monkeypatch.setattr(locks, "SILENCE_SECONDS", 3.0)
+        held = hold(stack, session, {str(folder): within(folder)})
+        until = time.monotonic() + 4.0
+        while time.monotonic() < until:
+            assert sync().exit_code() == 32
+        held.check()
