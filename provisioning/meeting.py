@@ -46,6 +46,8 @@ class Attendance:
         Seconds by which its clock is before ours, at half the round trip, and that round trip.
     unreached : tuple of (str, str, str)
         What it cannot connect to: name, ``host:port``, cause.
+    worker_unreached : tuple of (str, str) or None
+        Where the scheduler's machine does not reach a port for its worker, and the cause.
     shares : mapping of str to tuple of str
         Managed folder -> names of the other nodes that have the very same one.
     unwritable : tuple of str
@@ -57,6 +59,7 @@ class Attendance:
     offset: float | None = None
     round_trip: float | None = None
     unreached: tuple[tuple[str, str, str], ...] = ()
+    worker_unreached: tuple[str, str] | None = None
     shares: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unwritable: tuple[str, ...] = ()
 
@@ -97,6 +100,7 @@ class _Meeting:
             await asyncio.gather(*(self.compare_clock(node) for node in self.nodes))
             listener = await self.listen()
             await asyncio.gather(*(self.reach(node, listener) for node in self.present))
+            await self.reach_workers()
             await self.mark()
         finally:
             await asyncio.gather(*(line.close() for line in self.lines.values()))
@@ -146,7 +150,7 @@ class _Meeting:
     async def listen(self) -> int | None:
         """Open a port on the scheduler's node, as the Dask scheduler will."""
         scheduler = self.cluster.scheduler
-        answer = await self.ask(scheduler, {"do": "listen", "port": self.cluster.ports.scheduler})
+        answer = await self.ask(scheduler, {"do": "listen", "ports": [self.cluster.ports.scheduler]})
         if answer is None:
             return None
         if "error" in answer:
@@ -166,11 +170,32 @@ class _Meeting:
                     endpoint = await asyncio.to_thread(resolve, self.cluster, other)
                     targets.append((other.name, endpoint.hostname, endpoint.port))
         if listener is not None:
-            host = await asyncio.to_thread(_scheduler_host, self.cluster, node)
+            host = await asyncio.to_thread(_host_of, self.cluster, self.cluster.scheduler, node)
             targets.append((f"the scheduler's port on {self.cluster.scheduler.name}", host, listener))
         answer = await self.ask(node, {"do": "reach", "targets": targets, "timeout": CONNECT_SECONDS})
         if answer is not None:
             self.found[node.name].unreached = tuple((name, where, cause) for name, where, cause in answer["unreached"])
+
+    async def reach_workers(self) -> None:
+        """Open a port on each node, as its Dask worker will, and let the scheduler's machine try all of them."""
+        ports = self.cluster.ports.workers
+        asked = {"do": "listen", "ports": [0] if ports is None else list(range(ports[0], ports[1] + 1))}
+        answers = await asyncio.gather(*(self.ask(node, asked) for node in self.nodes))
+        targets: list[tuple[str, str, int]] = []
+        for node, answer in zip(self.nodes, answers, strict=True):
+            if answer is not None and "error" in answer:
+                self.found[node.name].error = NodeError(
+                    f"none of the workers' ports {ports} can be opened: {answer['error']}",
+                    host=node.name,
+                    remedy="end what uses them, or set ports.workers to a range that is free",
+                )
+            elif answer is not None and node.name != self.cluster.scheduler.name:
+                host = await asyncio.to_thread(_host_of, self.cluster, node, self.cluster.scheduler)
+                targets.append((node.name, host, int(answer["port"])))
+        tried = {"do": "reach", "targets": targets, "timeout": CONNECT_SECONDS}
+        answer = await self.ask(self.cluster.scheduler, tried)
+        for name, where, cause in () if answer is None else answer["unreached"]:
+            self.found[name].worker_unreached = (where, cause)
 
     async def mark(self) -> None:
         """Leave a token of each node beside each folder, and let all look for those of the others."""
@@ -196,13 +221,12 @@ class _Meeting:
             self.found[name].unwritable = tuple(path for path, names in folders.items() if name not in names)
 
 
-def _scheduler_host(cluster: Cluster, seen_from: Node) -> str:
-    """Address of the scheduler's machine, as another node reaches it."""
-    scheduler = cluster.scheduler
-    if scheduler.address is not None:
-        return scheduler.address
-    if not scheduler.is_driver:
-        return resolve(cluster, scheduler).hostname
+def _host_of(cluster: Cluster, node: Node, seen_from: Node) -> str:
+    """Address of a node, as another one reaches it."""
+    if node.address is not None:
+        return node.address
+    if not node.is_driver:
+        return resolve(cluster, node).hostname
     if seen_from.is_driver:
         return "localhost"
     # The address of ours that the way to that node begins with; connecting a datagram socket sends nothing.

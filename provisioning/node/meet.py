@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ PATIENCE_SECONDS = 120
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """Obey ``{"do": "clock" | "listen" | "reach" | "mark" | "end", ...}``, one answer each."""
     del args
-    listener = None  # type: Optional[socket.socket]
+    listeners = []  # type: List[socket.socket]
     try:
         while True:
             asked = channel.receive(timeout=PATIENCE_SECONDS)
@@ -30,11 +31,11 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
                 channel.event({"time": time.time()})
             elif asked["do"] == "listen":
                 try:
-                    listener = listen(asked["port"])
+                    listeners.append(listen(asked["ports"]))
                 except OSError as error:
                     channel.event({"error": error.strerror or str(error)})
                 else:
-                    channel.event({"port": listener.getsockname()[1]})
+                    channel.event({"port": listeners[-1].getsockname()[1]})
             elif asked["do"] == "reach":
                 channel.event({"unreached": reach(asked["targets"], asked["timeout"])})
             elif asked["do"] == "mark":
@@ -42,15 +43,13 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
             else:
                 raise ValueError("nobody here can %s" % asked["do"])
     finally:
-        if listener is not None:
+        for listener in listeners:
             listener.close()
 
 
-def listen(port: int) -> socket.socket:
-    """Accept connections on all addresses, and close each at once."""
-    dual = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual else socket.AF_INET
-    server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
+def listen(ports: List[int]) -> socket.socket:
+    """Accept connections on all addresses at the first of these ports that is free, and close each at once."""
+    server = _serve(ports)
 
     def serve() -> None:
         while True:
@@ -62,6 +61,18 @@ def listen(port: int) -> socket.socket:
 
     threading.Thread(target=serve, daemon=True).start()
     return server
+
+
+def _serve(ports: List[int]) -> socket.socket:
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    for port in ports[:-1]:
+        try:
+            return socket.create_server(("", port), family=family, dualstack_ipv6=dual)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return socket.create_server(("", ports[-1]), family=family, dualstack_ipv6=dual)
 
 
 def reach(targets: List[List[Any]], timeout: float) -> List[List[str]]:

@@ -116,6 +116,12 @@ class Access:
                 f"does not reach {shown}{more}: {cause}",
                 "let firewalls pass TCP between the nodes, or set [ports] to ranges that they let pass",
             )
+        if seen.worker_unreached is not None:
+            where, cause = seen.worker_unreached
+            found.error(
+                f"the scheduler on {cluster.scheduler.name} does not reach its worker's port at {where}: {cause}",
+                "let firewalls pass it, or set ports.workers to a range that they let pass",
+            )
         driver = desired.attendance.get(cluster.driver.name)
         if node.name == cluster.scheduler.name and driver is not None and node.name != cluster.driver.name:
             for _, where, cause in driver.unreached:

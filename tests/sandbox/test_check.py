@@ -94,6 +94,18 @@ def test_the_scheduler_port_is_tried_from_every_node(sandbox: Sandbox, commands:
     assert "this machine does not reach the scheduler's port" in messages(rows["node1"])
 
 
+def test_workers_ports_are_tried_from_the_scheduler(
+    sandbox: Sandbox, commands: Commands, cluster_variant: Callable[..., Path]
+) -> None:
+    file = cluster_variant(append='\n[ports]\nworkers = "41000-41003"\n')
+    shut = "iptables {} INPUT -p tcp --syn --dport 41000:41003 -j REJECT"
+    with harm(sandbox.node("node3"), shut.format("-I"), shut.format("-D")):
+        code, rows = check(commands, file)
+    assert code == 16
+    assert "error: the scheduler on node1 does not reach its worker's port at 172" in messages(rows["node3"])
+    assert (rows["node1"]["state"], rows["node2"]["state"]) == ("ok", "ok")
+
+
 def test_clocks_and_shared_folders(sandbox: Sandbox, tmp_path: Path) -> None:
     cluster = load(sandbox.cluster_file)
     found = hold(cluster, cluster.nodes, ["/srv/timeeval/data", str(tmp_path)])

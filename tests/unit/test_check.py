@@ -242,10 +242,19 @@ def test_a_node_that_nobody_gets_into_is_told_for_each_stack(cluster: Cluster) -
 
 
 def test_reach() -> None:
-    server = meet.listen(0)
+    server = meet.listen([0])
     port = server.getsockname()[1]
     with socket.create_server(("127.0.0.1", 0)) as closed:
         free = closed.getsockname()[1]
     assert meet.reach([["a", "127.0.0.1", port]], 2.0) == []
     assert meet.reach([["b", "127.0.0.1", free]], 2.0) == [["b", f"127.0.0.1:{free}", "Connection refused"]]
     server.close()
+
+
+def test_the_first_port_that_is_free_is_listened_at() -> None:
+    with meet.listen([0]) as first:
+        taken = first.getsockname()[1]
+        with meet.listen([taken, 0]) as second:
+            assert meet.reach([["second", "127.0.0.1", second.getsockname()[1]]], 2.0) == []
+        with pytest.raises(OSError, match="in use"):
+            meet.listen([taken])
