@@ -3,14 +3,14 @@
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from timeeval.params.base import ParameterConfig
 from timeeval.params.params import FixedParams
-from timeeval.utils.hash_dict import digest, item_text
+from timeeval.utils.hash_dict import begin, item_text
 
 if TYPE_CHECKING:
     from timeeval.algorithm import Algorithm
@@ -19,57 +19,66 @@ if TYPE_CHECKING:
 _Choices = list[tuple[tuple[str, Any], str]]
 
 
-class _GridParams(FixedParams):
-    """A setting whose identity is put together from texts that all settings of a grid share.
+_BLOCK = 64
+"""Settings that are made at a time."""
 
-    Any change of a value forgets them.
+
+class _GridParams(FixedParams):
+    """A setting whose identity is the digest of a text whose beginning it shares with others of its grid.
+
+    Any change of a value forgets it.
     """
 
-    __slots__ = ("_text",)
-    #: What the identity is the digest of; absent or empty when it is not known.
-    _text: str
+    __slots__ = ("_rest", "_state")
+    #: Digest of the beginning; None when the values were changed.
+    _state: Any
+    #: What follows.
+    _rest: bytes
 
     def uid(self) -> str:
-        try:
-            text = self._text
-        except AttributeError:  # made by unpickling, from items alone
-            text = ""
-        return digest(text) if text else super().uid()
+        if self._state is None:
+            return super().uid()
+        state = self._state.copy()
+        state.update(self._rest)
+        return state.hexdigest()  # type: ignore[no-any-return]
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        return FixedParams, (dict(self),)
 
     def copy(self) -> FixedParams:
         return FixedParams(self)
 
     def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401
-        self._text = ""
+        self._state = None
         super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._text = ""
+        self._state = None
         super().__delitem__(key)
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # noqa: ANN401
-        self._text = ""
+        self._state = None
         dict.update(self, other)
         return self
 
     def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        self._text = ""
+        self._state = None
         super().update(*args, **kwargs)
 
     def pop(self, *args: Any) -> Any:  # noqa: ANN401
-        self._text = ""
+        self._state = None
         return super().pop(*args)
 
     def popitem(self) -> tuple[str, Any]:
-        self._text = ""
+        self._state = None
         return super().popitem()
 
     def clear(self) -> None:
-        self._text = ""
+        self._state = None
         super().clear()
 
     def setdefault(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
-        self._text = ""
+        self._state = None
         return super().setdefault(key, default)
 
 
@@ -153,18 +162,16 @@ class FullParameterGrid(ParameterGrid):
         return math.prod(len(axis) for axis in self._axes)
 
     def __iter__(self) -> Iterator[FixedParams]:
-        *leading, last = self._axes or [[]]
         if not self._axes:
-            yield FixedParams()
-        # Settings that differ in the last parameter alone share the rest of their items and of their texts.
-        for head in itertools.product(*leading):
-            items = dict(item for item, _ in head)
-            text = "".join(["[", *(f"{text}, " for _, text in head)])
-            for (name, value), last_text in last:
-                params = _GridParams(items)
-                dict.__setitem__(params, name, value)
-                params._text = f"{text}{last_text}]"  # noqa: SLF001 - a constructor of its own would double the time
-                yield params
+            return iter([FixedParams()])
+        *leading, last = self._axes
+        ends = [(value, f"{text}]".encode()) for (_, value), text in last]
+        blocks = [ends[start : start + _BLOCK] for start in range(0, len(ends), _BLOCK)]
+        name = last[0][0][0]
+        # lists, chained in C, cost less than a generator that is woken for each setting
+        return itertools.chain.from_iterable(
+            _block(head, name, block) for head in itertools.product(*leading) for block in blocks
+        )
 
     def _at(self, position: int) -> FixedParams:
         chosen: list[tuple[str, Any]] = []
@@ -226,6 +233,21 @@ class IndependentParameterGrid(ParameterGrid):
 
     def _at(self, position: int) -> FixedParams:
         return FixedParams({**self._defaults, **self._changes[position]})
+
+
+def _block(
+    head: Iterable[tuple[tuple[str, Any], str]], name: str, ends: Iterable[tuple[Any, bytes]]
+) -> list[FixedParams]:
+    """Make settings that differ in the last parameter alone: they share the other items and the text of these."""
+    items = dict([item for item, _ in head])
+    state = begin("".join(["[", *[f"{text}, " for _, text in head]]))
+    made: list[FixedParams] = []
+    for value, end in ends:
+        items[name] = value
+        params = _GridParams(items)
+        params._state, params._rest = state, end  # noqa: SLF001 - a constructor of its own would double the time
+        made.append(params)
+    return made
 
 
 def _check_values(name: str, values: Any) -> None:  # noqa: ANN401

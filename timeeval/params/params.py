@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Params(Mapping[str, Any], ABC):
     """One setting; its values may be drawn only where it runs."""
 
+    __slots__ = ()
+
     @abstractmethod
     def materialize(self) -> "Params":
         """Fix the values."""
@@ -87,6 +89,8 @@ class SearchedParams(Params):
 
 class FixedParams(dict[str, Any], Params):
     """A setting whose values are known from the start. Compares equal to a plain dictionary of the values."""
+
+    __slots__ = ()
 
     def materialize(self) -> "FixedParams":
         """Return the setting itself: nothing is open."""

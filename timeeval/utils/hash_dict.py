@@ -1,8 +1,13 @@
 """Identities of parameter settings."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
+
+try:
+    # for texts as short as these OpenSSL's takes twice the time
+    from _md5 import md5 as _md5  # type: ignore[import-not-found,unused-ignore]
+except ImportError:  # an interpreter built without it
+    from hashlib import md5 as _md5
 
 #: Types whose ``repr`` is the same whatever NumPy's version; settings made of these alone take the fast way.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -39,4 +44,9 @@ def item_text(item: tuple[str, Any]) -> str:
 
 def digest(text: str) -> str:
     """MD5 of a text (UTF-8), in hexadecimal digits."""
-    return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()
+    return str(begin(text).hexdigest())
+
+
+def begin(text: str) -> Any:  # noqa: ANN401 - a hash object, whose type has no public name
+    """Begin the MD5 of a text (UTF-8) that goes on."""
+    return _md5(text.encode("utf-8"), usedforsecurity=False)
