@@ -90,6 +90,8 @@ class Environment:
         Optional dependencies and dependency groups that are wanted of the ``pyproject.toml`` files.
     from_driver : bool
         Whether it is to have what the driver's own environment has.
+    python_from : Path or None
+        Folder on the driver with a relocatable interpreter that travels; None where nodes have their own.
     """
 
     prefix: PurePosixPath
@@ -101,6 +103,7 @@ class Environment:
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     from_driver: bool = False
+    python_from: Path | None = None
 
     def adoption(self, state: PurePosixPath) -> list[str] | None:
         """Give what a look needs when others made it: minor version and where digests are noted; else None."""

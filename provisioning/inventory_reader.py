@@ -193,6 +193,7 @@ class Reader:
             extras=tuple(table.extras),
             groups=tuple(table.groups),
             from_driver=table.from_driver,
+            python_from=self._file(table.python_from, *key, "python_from", folder=True) if table.python_from else None,
         )
 
     def _images(self) -> tuple[Image, ...]:

@@ -136,6 +136,7 @@ class EnvironmentTable(_Table):
     name: Name = "default"
     prefix: NodePath
     python: Python
+    python_from: DriverPath | None = None
     requirements: list[DriverPath] = []
     extras: list[Name] = []
     groups: list[Name] = []

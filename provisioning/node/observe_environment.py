@@ -67,13 +67,19 @@ def interpreter(minor: str) -> dict[str, str] | None:
     names = ["/usr/bin/python" + minor, "/usr/local/bin/python" + minor, shutil.which("python" + minor)]
     names += [getattr(sys, "_base_executable", sys.executable), shutil.which("python3")]
     for name in dict.fromkeys(name for name in names if name and Path(name).exists()):
-        answer = subprocess.run(
-            [name, "-I", "-c", _ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
-        )
-        try:
-            version, is_base, path, magic = json.loads(answer.stdout.decode())
-        except ValueError:
-            continue
-        if is_base and version.split(".")[:2] == minor.split("."):
-            return {"path": path, "version": version, "magic": magic}
+        found = described(name)
+        if found is not None and found["version"].split(".")[:2] == minor.split("."):
+            return found
     return None
+
+
+def described(program: str) -> dict[str, str] | None:
+    """Return {"path", "version", "magic"} of an interpreter; None when it does not run or is an environment's."""
+    try:
+        answer = subprocess.run(
+            [program, "-I", "-c", _ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+        )
+        version, is_base, path, magic = json.loads(answer.stdout.decode())
+    except (OSError, ValueError):
+        return None
+    return {"path": path, "version": version, "magic": magic} if is_base else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -121,22 +120,9 @@ def _memory() -> Dict[str, int]:
 
 
 def _wanted(minor: str) -> Dict[str, Any]:
-    """Look for the Python that the environment is to be made of, and for what makes environments."""
-    if "%d.%d" % sys.version_info[:2] == minor:
-        executable = sys.executable  # type: Optional[str]
-        venv = importlib.util.find_spec("ensurepip") is not None
-    else:
-        executable = shutil.which("python" + minor)
-        venv = executable is not None and _succeeds([executable, "-I", "-c", "import ensurepip"])
-    return {"minor": minor, "executable": executable, "venv": venv}
-
-
-def _succeeds(command: List[str]) -> bool:
-    try:
-        run(command, timeout=20.0)
-    except RefusedError:
-        return False
-    return True
+    """Look for the Python that the environment is to be made of; nothing else of the node is needed to make it."""
+    own = "%d.%d" % sys.version_info[:2] == minor
+    return {"minor": minor, "executable": sys.executable if own else shutil.which("python" + minor)}
 
 
 def _rsync() -> Optional[str]:

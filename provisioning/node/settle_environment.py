@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.node import bytecode, installers, records, venvs
-from provisioning.node.observe_environment import interpreter
+from provisioning.node import bases, bytecode, installers, records, venvs
 from provisioning.node.store import damaged, forget, wishes
 from provisioning.node.switching import remove, switch
 from provisioning.node.tools import Beat, RefusedError, run
@@ -31,9 +30,9 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     ----------
     args : dict
         ``prefix``, ``python`` (minor version), ``store`` (folder), ``files`` ([path in the store, size, sha256] of all
-        that is needed), ``uv`` and ``pip`` (their paths in the store), ``bytecode`` (paths of archives of byte code),
-        ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity`` (what must come out), ``keep`` (what must
-        stay in the store).
+        that is needed), ``base`` (the path in the store of an interpreter that came along, or None), ``uv`` and
+        ``pip`` (their paths in the store), ``bytecode`` (paths of archives of byte code), ``lock`` (text) and
+        ``lock_digest``, ``installed`` and ``identity`` (what must come out), ``keep`` (what must stay in the store).
     channel : object
         Gets an event per step.
     """
@@ -50,7 +49,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         staging.mkdir(mode=0o755)
         step("check wheels")
         wheels = _lay_out(store, args["files"], staging / "wheels")
-        base = _base(args)
+        base = bases.base(args, prefix, staging, lambda: step("check wheels"))
         fresh = staging / prefix.name
         lock = staging / "lock.txt"
         lock.write_text(args["lock"], encoding="utf-8")
@@ -76,6 +75,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         raise
     finally:
         remove(staging)
+    bases.forget(prefix)
     forget(store, wishes(store, prefix, args["keep"]))
     return {"identity": args["identity"], "installer": installer.name}
 
@@ -100,13 +100,6 @@ def _lay_out(store: Path, files: list[list[Any]], folder: Path) -> Path:
         if path.endswith(".whl"):
             (folder / path.split("/")[-1]).symlink_to(store / path)
     return folder
-
-
-def _base(args: dict[str, Any]) -> dict[str, str]:
-    base = interpreter(args["python"])
-    if base is None:
-        raise RefusedError("there is no Python %s" % args["python"], "install python%s there" % args["python"])
-    return base
 
 
 def _compile(args: dict[str, Any], store: Path, base: dict[str, str], fresh: Path, beat: Beat) -> None:

@@ -126,13 +126,12 @@ class Host:
 
     def _python(self, observed: Mapping[str, Any], cluster: Cluster, found: Findings) -> None:
         wanted = observed["wanted_python"]
-        if wanted is None or cluster.environment is None or not cluster.environment.manage:
+        environment = cluster.environment
+        if wanted is None or environment is None or not environment.manage or environment.python_from is not None:
             return
         minor = wanted["minor"]
         if wanted["executable"] is None:
-            found.error(f"has no python{minor}", f"install it: apt-get install python{minor} python{minor}-venv")
-        elif not wanted["venv"]:
-            found.warning(f"its python{minor} lacks ensurepip", f"install it: apt-get install python{minor}-venv")
+            found.error(f"has no python{minor}", f"install it: apt-get install python{minor}")
 
     def _docker(self, docker: Mapping[str, Any], found: Findings) -> None:
         if "error" in docker:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
-from provisioning.resources.environment import adoption, sources
+from provisioning.resources.environment import adoption, sources, standalone
 from provisioning.resources.environment.lock import pins_for
 from provisioning.resources.environment.target import group
 from provisioning.resources.environment.wheelhouse import Wheelhouse, assemble
@@ -17,6 +17,7 @@ from provisioning.resources.environment.wheels import wheel_store
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Environment, Node
     from provisioning.resources.environment.adoption import Adopted
+    from provisioning.resources.environment.standalone import Interpreter
 
 NAME = "environment"
 # byte code takes about half of what the packages take
@@ -80,9 +81,13 @@ class EnvironmentResource:
         if not environment.manage:
             return EnvironmentPlan({}, adoption.plan(environment, observed))
         wanted = sources.of(environment)
+        interpreter = None
+        if environment.python_from is not None:
+            interpreter = standalone.read(environment.python_from, environment.python, wheel_store())
+            observed = dict(_with(interpreter, observed))
         targets = group(observed, environment.python)
         houses = {
-            target: assemble(target, pins_for(target, wanted, locks(cluster)), wanted.projects)
+            target: assemble(target, pins_for(target, wanted, locks(cluster)), wanted.projects, interpreter)
             for target in set(targets.values())
         }
         return EnvironmentPlan({name: houses[target] for name, target in targets.items()})
@@ -135,6 +140,7 @@ class EnvironmentResource:
                 "python": environment.python,
                 "store": str(wheels_on_node(task.cluster)),
                 "files": house.manifest.to_json(),
+                "base": house.base,
                 "uv": house.uv,
                 "pip": house.pip,
                 "bytecode": list(house.bytecode),
@@ -150,11 +156,17 @@ class EnvironmentResource:
         )
 
     def _no_interpreter(self, node: Node, environment: Environment, observed: Mapping[str, Any]) -> Finding:
+        if environment.python_from is not None:
+            message = f"the interpreter in {environment.python_from} does not run on {observed['machine']}"
+            message += f" with {observed['libc'][0]}"
+            remedy = "leave this node to a cluster file of its own, with an interpreter that is built for it"
+            return Finding(node.name, self.name, message, remedy)
         return Finding(
             node.name,
             self.name,
             f"there is no Python {environment.python}; the node's own is {observed['own_python']}",
-            f"install python{environment.python} there, or give another minor version under [environment] python",
+            f"install python{environment.python} there, or bring one along: "
+            '[environment] python_from = "FOLDER" names a standalone build on this machine',
         )
 
     def _obstacles(
@@ -208,6 +220,15 @@ def locks(cluster: Cluster) -> Path:
     return cluster.file.parent / ".timeeval" / cluster.name / "locks"
 
 
+def _with(
+    interpreter: Interpreter, observed: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give what nodes have when they get an interpreter; those it does not run on have none."""
+    for name, seen in observed.items():
+        fits = (seen["machine"], seen["libc"][0]) == (interpreter.machine, interpreter.libc)
+        yield name, {**seen, "interpreter": {"version": interpreter.version} if fits else None}
+
+
 def _lacking(seen: Mapping[str, Any], house: Wheelhouse) -> str:
     """Return why an environment is not the one of the wheelhouse; "" when it is."""
     if seen["state"] in ("absent", "empty"):
@@ -220,8 +241,10 @@ def _lacking(seen: Mapping[str, Any], house: Wheelhouse) -> str:
         return f"other packages are there: {names}" if installed else "no packages are there"
     if seen["edited"]:
         return "; ".join(seen["edited"][:2]) + (f" and {len(seen['edited']) - 2} more" if seen["edited"][2:] else "")
-    if not (seen.get("python") or "").startswith(house.target.python + "."):
-        return f"it runs Python {seen.get('python') or '?'}"
+    # an interpreter that travels is the same everywhere; the nodes' own need only agree in their minor version
+    runs, wanted = seen.get("python") or "?", house.target.python + "." if house.base is None else house.target.full
+    if not f"{runs}.".startswith(wanted):
+        return f"it runs Python {runs}, not {wanted.rstrip('.')}"
     if not seen.get("starts"):
         return "its interpreter does not start"
     return ""

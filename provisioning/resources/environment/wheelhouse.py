@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisionError, UsageError
 from provisioning.manifest import Entry, Manifest
@@ -17,6 +17,9 @@ from provisioning.resources.environment.lock import Pin, digest_of, gaps, render
 from provisioning.resources.environment.target import Target, of_driver
 from provisioning.resources.environment.wheels import Wheel, has, keep, wheel_store
 from provisioning.scan import cache_folder
+
+if TYPE_CHECKING:
+    from provisioning.resources.environment.standalone import Interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Wheelhouse:
         Paths in the store of what installs them.
     bytecode : tuple of str
         Paths in the store of archives with the byte code of the wheels.
+    base : str or None
+        Path in the store of an interpreter that travels.
     installed : mapping
         ``name==version`` -> digest of its RECORD: what a node must show afterwards.
     unpacked : int
@@ -47,6 +52,7 @@ class Wheelhouse:
     uv: str
     pip: str
     bytecode: tuple[str, ...]
+    base: str | None
     installed: Mapping[str, str]
     unpacked: int
 
@@ -61,7 +67,9 @@ class Wheelhouse:
         return records.identity_of(dict(self.installed))
 
 
-def assemble(target: Target, pins: Sequence[Pin], projects: Sequence[Wheel]) -> Wheelhouse:
+def assemble(
+    target: Target, pins: Sequence[Pin], projects: Sequence[Wheel], interpreter: Interpreter | None = None
+) -> Wheelhouse:
     """Return the wheelhouse of a target; what the driver's store lacks is fetched.
 
     Raises
@@ -87,12 +95,13 @@ def assemble(target: Target, pins: Sequence[Pin], projects: Sequence[Wheel]) -> 
         )
     uv, pip = uv_for(target, store), pip_archive(store)
     wheels = [*(Wheel(store, entry) for entry in _entries(house)), *projects]
-    compiled = bundles(wheels, store)
+    compiled, base = bundles(wheels, store), [] if interpreter is None else [interpreter.archive]
     locked = [*pins, *(Pin(wheel.name, wheel.version, (f"sha256:{wheel.entry.sha256}",)) for wheel in projects)]
     return Wheelhouse(
         target=target,
         lock=render(locked),
-        manifest=Manifest.of([*(wheel.entry for wheel in wheels), *compiled, uv, pip]),
+        manifest=Manifest.of([*(wheel.entry for wheel in wheels), *compiled, uv, pip, *base]),
+        base=base[0].path if base else None,
         uv=uv.path,
         pip=pip.path,
         bytecode=tuple(entry.path for entry in compiled),
