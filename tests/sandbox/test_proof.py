@@ -38,7 +38,7 @@ os.utime(sys.argv[1], ns=(status.st_atime_ns, status.st_mtime_ns))
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def verified(sandbox: Sandbox) -> Path:
     """Bring the practice cluster to what the demo needs, verified."""
     path = sandbox.cluster_file
