@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from timeeval import cli_places
 from timeeval._version import __version__
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Exit(IntFlag):
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--cluster", type=FILE, help="Run on this cluster.")
 @click.option("--local", is_flag=True, help="Run on this machine, whatever the script says.")
+@cli_places.scheduler_options
 @click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts or groups of the cluster.")
 @click.option("--exclude", multiple=True, metavar="HOSTS", help="All but these hosts or groups of the cluster.")
 @click.option("--environment", metavar="NAME", help="Which of the cluster file's environments; the first by default.")
@@ -145,12 +147,7 @@ def run_main() -> None:
 
 
 def _check(options: dict[str, Any]) -> None:
-    if options["cluster"] and options["local"]:
-        raise click.UsageError("--cluster and --local exclude each other")
-    if options["local"] and any(options[name] for name in ("limit", "exclude", "lease", "collect")):
-        raise click.UsageError("--limit, --exclude, --lease and --collect are about hosts; with --local there are none")
-    if options["environment"] and not options["cluster"]:
-        raise click.UsageError("--environment chooses one of a cluster's environments; name the cluster with --cluster")
+    cli_places.check(options)
     if options["detach"] and options["needs"]:
         raise click.UsageError("--detach and --needs exclude each other")
     if options["retry_failed"] and not options["resume"]:
@@ -173,6 +170,8 @@ def _session(options: dict[str, Any]) -> Iterator[Session]:
     elif options["cluster"]:
         choice = {name: options[name] for name in ("limit", "exclude", "min_workers", "lease", "environment")}
         locate = sessions.cluster_place(options["cluster"], **choice)
+    elif options["scheduler"]:
+        locate = cli_places.locate(options)
     scratch = tempfile.mkdtemp(prefix="timeeval-needs-") if options["needs"] else None
     try:
         with sessions.opened(

@@ -83,6 +83,13 @@ class SlotPool:
             if closed and last:
                 self._nursery.close()
 
+    def forbid(self, attempt_id: str) -> bool:
+        """Kill an attempt if it runs, and end it at once should it begin later; return whether it runs."""
+        with self._lock:
+            running = attempt_id in self._stops
+            self._stops.setdefault(attempt_id, threading.Event()).set()
+        return running
+
     def cancel(self, attempt_id: str) -> bool:
         """Kill an attempt that runs; return whether there was one."""
         with self._lock:
@@ -156,6 +163,11 @@ def cancel_job(attempt_id: str) -> bool:
     return _pool.cancel(attempt_id)
 
 
+def forbid_job(attempt_id: str) -> bool:
+    """Kill an attempt in this process' own pool, now or when it begins; return whether it runs."""
+    return _pool.forbid(attempt_id)
+
+
 def _run(header: dict[str, Any], payload: bytes, results_dir: Path, attempt_id: str, pool: SlotPool) -> Ending:
     work_dir = layout.work_dir(results_dir, attempt_id)
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -168,7 +180,7 @@ def _run(header: dict[str, Any], payload: bytes, results_dir: Path, attempt_id: 
     with pool.slot(attempt_id) as (slot, stop):
         ending = slot.run(header, payload, work_dir / EXECUTION_LOG, stop)
     if header["containers"] and ending.abrupt:
-        ending.error += _remove_containers(attempt_id)
+        ending.error += remove_containers(attempt_id)
     if header["kind"] == "call" and ending.outcome is Outcome.OK:
         shutil.rmtree(work_dir)
     return ending
@@ -190,7 +202,7 @@ def _report(ending: Ending, attempt_id: str, host: str, started: float) -> Repor
     )
 
 
-def _remove_containers(attempt_id: str) -> str:
+def remove_containers(attempt_id: str) -> str:
     """Remove the containers of an attempt whose process is gone; return what to add to its error."""
     from docker.errors import DockerException, NotFound
     from requests.exceptions import RequestException
@@ -209,4 +221,4 @@ def _remove_containers(attempt_id: str) -> str:
     return ""
 
 
-__all__ = ["SlotPool", "cancel_job", "pack", "run_job"]
+__all__ = ["SlotPool", "cancel_job", "forbid_job", "pack", "remove_containers", "run_job"]

@@ -53,6 +53,7 @@ class Gateway:
         self._voice = voice
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler_lost = asyncio.Event()
+        self._futures: dict[str, tuple[str, Future]] = {}  # of each task its worker and its future, by its key
         self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
 
     async def serve(self) -> None:
@@ -88,6 +89,7 @@ class Gateway:
                 retries=0,
                 pure=False,
             )
+            self._futures[key] = (worker, future)
             text = await future.result()
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see below
             # The task function turns all that an experiment does into a report: what is raised is the machinery's.
@@ -104,6 +106,7 @@ class Gateway:
             self._interrupted(key, "its worker did not report it")
         finally:
             self._open.pop(key, None)
+            self._futures.pop(key, None)
             if future is not None:
                 future.release()
 

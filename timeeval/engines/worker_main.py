@@ -228,6 +228,10 @@ def main() -> int:
             from timeeval.engines.gateway import run_client
 
             asyncio.run(run_client(spec, voice))
+        elif spec["role"] == "joined":
+            from timeeval.engines.joined_client import run_joined
+
+            asyncio.run(run_joined(spec, voice))
         else:
             asyncio.run({"scheduler": run_scheduler, "workers": run_workers}[spec["role"]](spec, voice))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver must hear it

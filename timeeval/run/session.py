@@ -24,6 +24,7 @@ from timeeval.run.machine import Policy
 
 if TYPE_CHECKING:
     from timeeval.engines.base import Engine
+    from timeeval.engines.joined_link import Scheduler
     from timeeval.remote_configuration import RemoteConfiguration
     from timeeval.resource_constraints import ResourceConstraints
     from timeeval.run.collecting import Depot
@@ -288,6 +289,17 @@ def cluster_place(path: Path, **options: Any) -> Locate:  # noqa: ANN401 - hande
         from timeeval.cluster import place
 
         return place(path, request, **options)
+
+    return locate
+
+
+def joined_place(scheduler: Scheduler, **options: Any) -> Locate:  # noqa: ANN401 - handed on to timeeval.cluster
+    """Return a function that gives the place of a run on the workers of a scheduler that somebody else runs."""
+
+    def locate(request: Request) -> Place:
+        from timeeval.cluster.joining import join
+
+        return join(scheduler, request, **options)
 
     return locate
 

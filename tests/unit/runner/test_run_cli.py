@@ -108,7 +108,7 @@ def invoke(*arguments: str) -> Result:
         (["nowhere.py"], "does not exist"),
         (["script.py", "--cluster", "nowhere.toml"], "does not exist"),
         (["script.py", "--cluster", "experiment.toml", "--local"], "exclude each other"),
-        (["script.py", "--local", "--limit", "a"], "choose hosts of a cluster"),
+        (["script.py", "--local", "--limit", "a"], "with --local there are none"),
         (["script.py", "--retry-failed", "ERROR"], "needs --resume"),
         (["script.py", "--resume", "data", "--retry-failed", "WRONG"], "knows ERROR, TIMEOUT, OOM, INFRA and ALL"),
         (["script.py", "--min-workers", "0"], "min-workers"),

@@ -1,0 +1,156 @@
+"""Whole runs on a Dask that somebody else started: observed first, then computed, with its processes left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from others_dask import OthersDask, Run
+
+from timeeval import Algorithm, DatasetManager, DefaultMetrics, ResourceConstraints, Status, TimeEval
+from timeeval.adapters import FunctionAdapter
+from timeeval.cluster import joining
+from timeeval.engines.base import Parcel
+from timeeval.engines.joined import RUN_JOB
+from timeeval.errors import TimeEvalError
+from timeeval.evaluation import pack
+from timeeval.experiments import Experiments
+from timeeval.run import session
+from timeeval.run.model import Attempt, Interrupted, Outcome, Reported
+
+if TYPE_CHECKING:
+    from timeeval.engines.joined_link import Scheduler
+
+DATA = Path(__file__).resolve().parents[3] / "examples" / "data" / "nab"
+DATASET = ("NAB-realTraffic", "speed_6005")
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
+    dask = OthersDask(tmp_path_factory.mktemp("others"))
+    yield dask.start()
+    left = dask.living()
+    dask.close()
+    assert left == {"scheduler", "worker0"}, "somebody else's processes were ended"
+
+
+def plain(data: np.ndarray, args: dict[str, Any]) -> np.ndarray:
+    return np.abs(data[:, 0].astype(float))
+
+
+def sleepy(data: np.ndarray, args: dict[str, Any]) -> np.ndarray:
+    time.sleep(600)
+    return data
+
+
+def evaluation(tmp_path: Path, dataset: tuple[str, str] = DATASET, **options: Any) -> TimeEval:
+    return TimeEval(
+        DatasetManager(DATA, create_if_missing=False),
+        [dataset],
+        [Algorithm("plain", FunctionAdapter(plain))],
+        repetitions=2,
+        metrics=[DefaultMetrics.ROC_AUC],
+        results_path=tmp_path,
+        disable_progress_bar=True,
+        **options,
+    )
+
+
+@contextmanager
+def on(scheduler: Scheduler, **options: Any) -> Iterator[None]:
+    with session.opened(session.Session(session.joined_place(scheduler, **options))):
+        yield
+
+
+def results_of(run: TimeEval) -> list[Any]:
+    assert (run.results_path / "plain").is_dir()
+    return list(run.get_results(aggregated=False)["status"])
+
+
+def test_a_run_is_observed_on_its_workers_and_writes_where_all_can_see(scheduler: Scheduler, tmp_path: Path) -> None:
+    with on(scheduler):
+        run = evaluation(tmp_path, distributed=True)
+        run.run()
+    assert results_of(run) == [Status.OK] * 2
+    (described,) = json.loads((run.results_path / "run.json").read_text())["runs"]
+    proof = described["proof"]
+    assert (described["engine"], proof["claim"], proof["scheduler"]) == ("joined", "observed", scheduler.address)
+    assert {facts["carrier"] for facts in proof["nodes"].values()} == {"worker"}
+    assert proof["datasets"].keys() == {str(DATA)}
+    assert not list((run.results_path / ".timeeval").glob("token-*"))
+
+
+def test_files_are_fetched_from_workers_that_do_not_see_the_results(
+    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def unseen(_results_path: Path) -> Iterator[tuple[str, str]]:
+        yield str(tmp_path / "nowhere"), "token"
+
+    monkeypatch.setattr(joining, "_token", unseen)
+    with on(scheduler):
+        run = evaluation(tmp_path)
+        run.run()
+    assert results_of(run) == [Status.OK] * 2
+    assert len(list((run.results_path / "plain").rglob("anomaly_scores.ts"))) == 2
+    assert not list(Path("/var/tmp").glob(f"timeeval-{run.results_path.name}-*"))
+
+
+def test_hosts_without_what_the_run_needs_are_refused(
+    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question_of = joining.question_of
+
+    def more(needs: Any) -> dict[str, Any]:
+        return {**question_of(needs), "modules": ["no_such_module"]}
+
+    monkeypatch.setattr(joining, "question_of", more)
+    with (
+        on(scheduler),
+        pytest.raises(TimeEvalError, match=r"1 of 1 hosts may not run this:\n .*no_such_module") as caught,
+    ):
+        evaluation(tmp_path).run()
+    assert getattr(caught.value.__cause__, "exit_code", None) == 16
+    assert "\nMend that where the workers run" in str(caught.value)
+
+
+def test_too_few_hosts_are_told(scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "ARRIVAL_SECONDS", 0.5)
+    with on(scheduler, limit=["other[1-2]"]), pytest.raises(TimeEvalError, match="0 hosts have workers"):
+        evaluation(tmp_path).run()
+
+
+def test_cancelling_ends_the_experiment_and_not_the_worker(scheduler: Scheduler, tmp_path: Path) -> None:
+    datasets = DatasetManager(DATA, create_if_missing=False)
+    grid = Experiments(
+        datasets,
+        [datasets.get(*DATASET)],
+        [Algorithm("sleepy", FunctionAdapter(sleepy))],
+        tmp_path,
+        ResourceConstraints(),
+        metrics=[DefaultMetrics.ROC_AUC],
+    )
+    job = pack(next(iter(grid)), tmp_path)
+
+    async def scenario() -> tuple[Any, Any]:
+        async with Run(scheduler, task=RUN_JOB, slots=1) as run:
+            for name in ("r1-1", "r1-2"):
+                await run.engine.submit(Parcel((Attempt(name, "x", 1, "host1"),), (job,)))
+            async with asyncio.timeout(30):
+                while not (tmp_path / ".timeeval" / "attempts" / "r1-1" / "execution.log").exists():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            await run.engine.cancel("r1-2")
+            await run.engine.cancel("r1-1")
+            return await run.outcome("r1-1"), await run.outcome("r1-2")
+
+    running, waiting = asyncio.run(scenario())
+    assert isinstance(running, Reported)
+    assert running.report.outcome is Outcome.CANCELLED
+    assert waiting == Interrupted("r1-2", "cancelled", cancelled=True)

@@ -1,0 +1,196 @@
+"""The client process of a run on a Dask scheduler that somebody else runs.
+
+Like the gateway it speaks JSON lines with the driver and loads no pickle that names anything. It tells which workers
+there are, carries attempts to them, and never ends, restarts or retires one.
+
+Messages of the driver: ``{"do": "carry" | "cancel" | "ask" | "fetch", ...}``; to it: ``{"event": "up" |
+"workers" | "report" | "interrupted" | "answer", ...}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from timeeval.engines import joined_worker
+from timeeval.engines.gateway import Gateway, refuse_pickles
+from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, incoming, versions
+from timeeval.errors import EngineError
+from timeeval.evaluation import forbid_job
+
+LOOK_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
+
+
+class JoinedGateway(Gateway):
+    """Carries attempts to workers of others, and says which of them come and go."""
+
+    async def _obey(self) -> None:
+        watching = asyncio.create_task(self._watch())
+        try:
+            async for message in incoming():
+                acts: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+                    "carry": self._carry,
+                    "cancel": self._cancel,
+                    "ask": self._ask,
+                    "fetch": self._fetch,
+                }
+                task = asyncio.create_task(acts[message.pop("do")](**message))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        finally:
+            watching.cancel()
+
+    # --- workers --------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Tell of the workers whenever they change, each with what it says of itself."""
+        known: dict[str, dict[str, Any]] = {}
+        told: object = None
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    seen = (await self._client.scheduler.identity())["workers"]
+                    new = [address for address in seen if address not in known]
+                    known |= dict(zip(new, await asyncio.gather(*map(self._greet, new)), strict=True))
+            except (OSError, TimeoutError):
+                self._scheduler_lost.set()
+                return
+            for address in known.keys() - seen.keys():
+                del known[address]
+                self._lose(address)
+            workers = {a: {"threads": seen[a]["nthreads"], **known[a]} for a in seen if known[a] is not None}
+            if workers != told:
+                told = workers
+                self._voice.say(event="workers", workers=workers)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _greet(self, address: str) -> dict[str, Any]:
+        try:
+            answers = await self._client.run(eval, joined_worker.GREET, workers=[address])
+            answer: dict[str, Any] = json.loads(answers[address])
+        except Exception as error:  # noqa: BLE001 - a worker that just left, or whatever it is that answers there
+            return {"hostname": "", "error": f"it did not answer: {type(error).__name__}: {error}"}
+        return answer
+
+    def _lose(self, address: str) -> None:
+        for key, (worker, future) in list(self._futures.items()):
+            if worker == address:
+                if key in self._open:
+                    self._interrupted(key, "its Dask worker is gone")
+                task = asyncio.ensure_future(future.cancel())  # Dask would start it anew when the worker came back
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    # --- attempts -------------------------------------------------------------------------------------------------
+
+    async def _cancel(self, attempt: str, worker: str) -> None:
+        """Kill an attempt's process below its worker; what has not begun there never will."""
+        running = False
+        with contextlib.suppress(Exception):  # the worker is gone, and what ran on it with it
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answers = await self._client.run(forbid_job, attempt, workers=[worker])
+                running = answers.get(worker) is True
+        if running:
+            return  # its report says so
+        for attempts in self._open.values():
+            if attempt in attempts:
+                attempts[attempts.index(attempt)] = ""
+                self._voice.say(event="interrupted", attempt=attempt, reason="cancelled", cancelled=True)
+
+    # --- questions and files --------------------------------------------------------------------------------------
+
+    async def _ask(self, question: str, worker: str, task: str, job: Any) -> None:  # noqa: ANN401 - JSON
+        try:
+            text = await self._call(worker, task, job)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear it
+            self._voice.say(event="answer", question=question, error=_explained(error))
+        else:
+            self._voice.say(event="answer", question=question, text=text)
+
+    async def _call(self, worker: str, task: str, job: Any) -> str:  # noqa: ANN401 - JSON
+        answer = json.loads(await self._pinned(worker, joined_worker.answer, task, json.dumps(job).encode()))
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        return str(answer["text"])
+
+    async def _pinned(self, worker: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        future = self._client.submit(
+            function,
+            *args,
+            key=f"timeeval-{secrets.token_hex(8)}",
+            workers=[worker],
+            allow_other_workers=False,
+            retries=0,
+            pure=False,
+        )
+        self._futures[future.key] = (worker, future)
+        try:
+            return await future.result()
+        finally:
+            self._futures.pop(future.key, None)
+            future.release()
+
+    async def _fetch(self, question: str, worker: str, there: dict[str, Any], here: dict[str, str]) -> None:
+        try:
+            await self._fetch_file(worker, there, Path(here["target"]), Path(here["stage"]))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._voice.say(event="answer", question=question, error=_explained(error))
+        else:
+            self._voice.say(event="answer", question=question, text="")
+
+    async def _fetch_file(self, worker: str, there: Mapping[str, Any], target: Path, stage: Path) -> None:
+        """Bring one file in bounded pieces; it gets its name when its content is the announced one."""
+        path, size = _checked(there["path"]), int(there["size"])
+        os.makedirs(stage, exist_ok=True)  # noqa: PTH103 - nobody else waits for this process
+        partial = stage / secrets.token_hex(8)
+        found = hashlib.sha256()
+        try:
+            with partial.open("xb") as file:
+                for offset in range(0, size, joined_worker.PIECE):
+                    data = await self._pinned(worker, joined_worker.piece, there["root"], path, offset)
+                    if type(data) is not bytes or len(data) > joined_worker.PIECE:
+                        raise EngineError(f"what came of {path} is not a piece of a file")
+                    found.update(data)
+                    file.write(data)
+            if found.hexdigest() != there["digest"]:
+                raise EngineError(f"{path} changed while it was fetched")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _checked(path: object) -> str:
+    """Return a path that stays below its folder."""
+    if not isinstance(path, str) or not path or "\0" in path or path.startswith("/"):
+        raise EngineError(f"a worker named a file {path!r}, which is no relative path")
+    if any(part in {"", ".", ".."} for part in path.split("/")):
+        raise EngineError(f"a worker named a file {path!r}, which leaves its folder")
+    return path
+
+
+def _explained(error: Exception) -> str:
+    return str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+
+
+async def run_joined(spec: Mapping[str, Any], voice: Voice) -> None:
+    """Serve until stdin ends; closing the client is all that is done to the scheduler."""
+    from distributed import Client
+
+    refuse_pickles()
+    client = Client(spec["scheduler"], asynchronous=True, set_as_default=False, timeout=spec["start_seconds"])
+    await asyncio.wait_for(client, spec["start_seconds"])
+    voice.say(event="up", versions=versions())
+    try:
+        await JoinedGateway(client, voice).serve()
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(client.close(), CLOSE_SECONDS)

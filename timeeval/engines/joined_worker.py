@@ -1,0 +1,159 @@
+"""What is run on workers that somebody else started: all answers are text or plain bytes, and nothing is kept running.
+
+Nothing here ends, restarts or configures a worker. What an attempt needs there beside it (the proof of the host, the
+folder of the run) is put down once, and the folder is removed when its files have been brought home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from timeeval.engines.worker_main import execute
+
+PIECE = 4 << 20
+
+# Sent as source: it has to answer as well where this package is not installed.
+GREETING = """
+def greet():
+    import json, platform
+    answer = {"hostname": platform.node(), "error": ""}
+    try:
+        from timeeval.engines.worker_main import versions
+        from timeeval.run.standing import boot
+        answer.update(versions=versions(), boot=boot())
+    except Exception as error:
+        answer["error"] = "%s: %s" % (type(error).__name__, error)
+    return json.dumps(answer)
+"""
+GREET = f"(lambda scope: (exec({GREETING!r}, scope), scope['greet']())[1])({{}})"
+
+
+def answer(task: str, job: bytes) -> str:
+    """Run ``module:function`` and say in JSON what it answered or what it raised."""
+    try:
+        return json.dumps({"text": execute(task, job, "{}")})
+    except Exception as error:  # noqa: BLE001 - an exception would travel as a pickle, which nobody reads
+        return json.dumps({"error": f"{type(error).__name__}: {error}"})
+
+
+def settle(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """Take ``{"standing", "folder"}``: keep the one for this process' attempts, make the other, for this user only."""
+    from timeeval.run.standing import hold
+
+    del attempt
+    asked = json.loads(job)
+    folder = asked["folder"]
+    if folder is not None:
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - never through a link, never into somebody else's folder
+        except FileExistsError:
+            status = os.lstat(folder)
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+                raise
+    return json.dumps({"standing": hold(asked["standing"])})
+
+
+def sees(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """Tell whether a file of the driver is here, under the same name and with the same content."""
+    del attempt
+    path, content = json.loads(job)
+    try:
+        return json.dumps(Path(path).read_text(encoding="utf-8") == content)
+    except OSError:
+        return json.dumps(obj=False)
+
+
+def files(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """List the regular files below a folder of ``[root, path]`` as ``[[path, size, sha256], ...]``, following no link.
+
+    The answer is null where there is no such folder.
+    """
+    del attempt
+    root, folder = json.loads(job)
+    top = os.path.join(root, folder)  # noqa: PTH118
+    if not stat.S_ISDIR(_mode(top)):
+        return "null"
+    return json.dumps([[path, *_digest(top, path)] for path in _regular(top)])
+
+
+def drop(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """Remove files that the driver does not need any more: ``[root, paths]``."""
+    del attempt
+    root, paths = json.loads(job)
+    for path in paths:
+        (Path(root) / path).unlink(missing_ok=True)
+    return ""
+
+
+def remove(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """Remove folders whose files have been brought home, and what is empty then: ``[root, folders]``."""
+    del attempt
+    root, folders = json.loads(job)
+    for folder in folders:
+        shutil.rmtree(Path(root) / folder, ignore_errors=True)
+    for folder, _, _ in os.walk(root, topdown=False):
+        with contextlib.suppress(OSError):  # not empty
+            os.rmdir(folder)  # noqa: PTH106
+    return ""
+
+
+def clean(job: bytes, attempt: Mapping[str, Any]) -> str:
+    """Remove the containers of an attempt whose worker is gone."""
+    from timeeval.evaluation import remove_containers
+
+    del attempt
+    return json.dumps(remove_containers(json.loads(job)))
+
+
+def piece(root: str, path: str, offset: int) -> bytes:
+    """Return at most `PIECE` bytes of a regular file below a folder, following no link."""
+    with os.fdopen(_open(root, path), "rb") as file:
+        file.seek(offset)
+        return file.read(PIECE)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
+
+
+def _regular(root: str) -> Iterator[str]:
+    for folder, _, names in os.walk(root):
+        for name in sorted(names):
+            path = os.path.join(folder, name)  # noqa: PTH118
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                yield os.path.relpath(path, root)
+
+
+def _digest(root: str, path: str) -> tuple[int, str]:
+    with os.fdopen(_open(root, path), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return os.fstat(file.fileno()).st_size, digest
+
+
+def _open(root: str, path: str) -> int:
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        *parents, name = path.split("/")
+        for parent in parents:
+            below = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        # non-blocking, because a FIFO under that name must not hang the worker
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"not a regular file: {path!r}")
+    return descriptor
