@@ -7,11 +7,14 @@ sides speak in frames (`provisioning.node.bootstrap`).
 
 from __future__ import annotations
 
+import functools
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from provisioning.bare import bare
 from provisioning.node.bootstrap import CONTROL, DATA, HEAD, LARGEST
 
 __all__ = ["FIRST_LINE", "SHELL", "Decoder", "control", "data", "opening"]
@@ -26,7 +29,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHONS = "python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
 # The loader reads not one byte more than the bootstrap: what follows on the line belongs to frames.
 _LOADER = """\
-import os, struct
+import os, struct, zlib
 def take(n):
     b = b""
     while len(b) < n:
@@ -35,7 +38,7 @@ def take(n):
         b += p
     return b
 os.write(1, b"\\0timeeval-node/1 ready\\n")
-exec(compile(take(struct.unpack(">I", take(4))[0]), "provisioning/node/bootstrap.py", "exec"))
+exec(compile(zlib.decompress(take(struct.unpack(">I", take(4))[0])), "provisioning/node/bootstrap.py", "exec"))
 raise SystemExit(run())
 """
 
@@ -66,9 +69,22 @@ def opening(program: str, args: Mapping[str, Any], modules: Mapping[str, str]) -
     -------
     bytes
     """
-    bootstrap = (Path(__file__).parent / "node" / "bootstrap.py").read_bytes()
-    request = {"program": program, "args": dict(args), "modules": dict(modules)}
-    return len(bootstrap).to_bytes(4, "big") + bootstrap + control(request)
+    bootstrap = _bootstrap()
+    request = {"program": program, "args": dict(args), "modules": bool(modules)}
+    sources = data(_packed(tuple(modules.items()))) if modules else b""
+    return len(bootstrap).to_bytes(4, "big") + bootstrap + control(request) + sources
+
+
+@functools.lru_cache(maxsize=1)
+def _bootstrap() -> bytes:
+    return zlib.compress(
+        bare((Path(__file__).parent / "node" / "bootstrap.py").read_text(encoding="utf-8")).encode(), 9
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _packed(modules: tuple[tuple[str, str], ...]) -> bytes:
+    return zlib.compress(json.dumps({name: bare(source) for name, source in modules}).encode("ascii"), 9)
 
 
 def control(message: Mapping[str, Any]) -> bytes:

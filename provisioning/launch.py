@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -48,6 +48,8 @@ class Conversation:
     args : mapping
     timeout : float
         Longest silence of the program, in seconds.
+    also : sequence of str
+        Modules that travel along with the program.
 
     Attributes
     ----------
@@ -55,7 +57,9 @@ class Conversation:
         What the program returned, once `receive` has returned None.
     """
 
-    def __init__(self, wire: Wire, host: str, program: str, args: Mapping[str, Any], timeout: float) -> None:
+    def __init__(
+        self, wire: Wire, host: str, program: str, args: Mapping[str, Any], timeout: float, *, also: Sequence[str] = ()
+    ) -> None:
         self.host = host
         self.program = program
         self.result: dict[str, Any] | None = None
@@ -64,13 +68,15 @@ class Conversation:
         self._decoder = frames.Decoder()
         self._sending = threading.Lock()
         try:
-            self._begin(args)
+            self._begin(args, also)
         except BaseException:
             wire.close()
             raise
 
-    def _begin(self, args: Mapping[str, Any]) -> None:
+    def _begin(self, args: Mapping[str, Any], also: Sequence[str]) -> None:
         modules = collect(self.program)
+        for other in also:
+            modules = {**modules, **collect(other)}
         # Who does not listen may yet have said why: the reader meets the end of the line as well, and what came before.
         with contextlib.suppress(OSError):
             self._wire.write(frames.FIRST_LINE)
@@ -211,6 +217,7 @@ class Session:
         timeout: float | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
         data: Data | None = None,
+        also: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Run a program on the node and wait for its result.
 
@@ -227,6 +234,8 @@ class Session:
             Gets what the program tells while it runs.
         data : binary file or iterable of bytes, optional
             Sent to the program's ``channel.data()``.
+        also : sequence of str
+            Modules that the program imports by names which `args` tell.
 
         Returns
         -------
@@ -239,7 +248,7 @@ class Session:
         UnreachableError
             When the node was lost.
         """
-        with self.open(program, args, timeout=timeout) as conversation:
+        with self.open(program, args, timeout=timeout, also=also) as conversation:
             feeder = _Feeder(conversation, data) if data is not None else None
             try:
                 while (event := conversation.receive()) is not None:
@@ -252,10 +261,12 @@ class Session:
                 raise
             return conversation.result or {}
 
-    def open(self, program: str, args: Mapping[str, Any], *, timeout: float | None = None) -> Conversation:
+    def open(
+        self, program: str, args: Mapping[str, Any], *, timeout: float | None = None, also: Sequence[str] = ()
+    ) -> Conversation:
         """Start a program on the node and return the line to it, for more than one question and answer."""
         silence = self._timeout if timeout is None else timeout
-        return Conversation(self._wire(), self.node.name, program, args, silence)
+        return Conversation(self._wire(), self.node.name, program, args, silence, also=also)
 
     def _wire(self) -> Wire:
         if self._connection is None or self._endpoint is None:

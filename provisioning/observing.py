@@ -121,7 +121,9 @@ def observe(session: Session, questions: Mapping[str, Any], on_event: OnEvent) -
     ProvisionError
         When the node is lost, or answers nothing at all.
     """
-    replies = session.call(OBSERVE, {"questions": questions}, on_event=on_event) if questions else {}
+    programs = sorted({str(asked["program"]) for asked in questions.values()})
+    asked = {"questions": questions}
+    replies = session.call(OBSERVE, asked, on_event=on_event, also=programs) if questions else {}
     answers, findings = {}, []
     for resource, reply in replies.items():
         if "observed" in reply:

@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from provisioning.errors import ProvisionError
+from provisioning.errors import NodeError, ProvisionError
 from provisioning.parallel import for_each
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
-    from provisioning.launch import Session
+    from provisioning.launch import Conversation, Session
 
-MARK = "provisioning.node.mark_places"
+MEET = "provisioning.node.meet"
 
 
 def leaders(
@@ -46,22 +46,34 @@ def leaders(
         return {(name, path): name for name in order for path in wanted}, {}
     run = secrets.token_hex(8)
     errors: dict[str, ProvisionError] = {}
+    talks: dict[str, Conversation] = {}
 
     def ask(action: str) -> dict[str, dict[str, list[str]]]:
         def one(node: Node) -> dict[str, list[str]]:
+            if node.name not in talks:
+                talks[node.name] = sessions[node.name].open(MEET, {})
             args = {"action": action, "run": run, "node": node.name, "paths": wanted}
-            seen: dict[str, list[str]] = sessions[node.name].call(MARK, args)["seen"]
+            talks[node.name].send({"do": "mark", "args": args})
+            answer = talks[node.name].receive()
+            if answer is None:
+                raise NodeError("it left before all had looked", host=node.name, remedy="run the command again")
+            seen: dict[str, list[str]] = answer["seen"]
             return seen
 
-        answers = for_each(nodes, one, parallel=cluster.limits.parallel)
+        present = [node for node in nodes if node.name not in errors]
+        answers = for_each(present, one, parallel=cluster.limits.parallel)
         errors.update({name: answer for name, answer in answers.items() if isinstance(answer, ProvisionError)})
         return {name: answer for name, answer in answers.items() if not isinstance(answer, ProvisionError)}
 
-    ask("leave")
     try:
-        seen = ask("look")
+        ask("leave")
+        try:
+            seen = ask("look")
+        finally:
+            ask("remove")
     finally:
-        ask("remove")
+        for talk in talks.values():
+            talk.close()
     found = {}
     for name, answer in seen.items():
         if name not in errors:

@@ -57,13 +57,17 @@ def scan(
     root = folder.resolve()
     real: set[str] = set()
     links: dict[str, str] = {}
-    for path in _files(root) if paths is None else map(_safe, paths):
-        if paths is None and (root / path).is_symlink():
-            links[path] = target_of(root, path)
-            continue
-        on_the_way, file = follow(root, path)
-        links.update(on_the_way)
-        real.add(_regular(root, file))
+    if paths is None:
+        for path, linked in _files(root):
+            if linked:
+                links[path] = target_of(root, path)
+            else:
+                real.add(path)
+    else:
+        for path in map(_safe, paths):
+            on_the_way, file = follow(root, path)
+            links.update(on_the_way)
+            real.add(_regular(root, file))
     store = None if cache is None else cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
     known = {} if store is None else tree.read_json(str(store)) or {}
     found, failed = tree.rows(str(root), sorted(real), known, progress)
@@ -86,16 +90,26 @@ def _safe(path: str) -> str:
         ) from error
 
 
-def _files(root: Path) -> Iterator[str]:
-    def stop(error: OSError) -> None:
-        raise UsageError(f"{error.filename}: {error.strerror}", remedy="make the folder readable") from error
-
-    for base, folders, names in os.walk(root, onerror=stop):
-        below = Path(base).relative_to(root)
-        if below == Path():
-            folders[:] = [name for name in folders if name != CONTROL]
-        linked = [name for name in folders if Path(base, name).is_symlink()]
-        yield from ((below / name).as_posix() for name in [*names, *linked])
+def _files(root: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the path of every file and link, and which of the two it is."""
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(f"{root}/{below}") as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UsageError(f"{error.filename}: {error.strerror}", remedy="make the folder readable") from error
+        for entry in found:
+            path = below + entry.name
+            if entry.is_symlink():
+                yield path, True
+            elif not entry.is_dir():
+                if not entry.is_file():
+                    raise UsageError(f"{root / path} is not a regular file", remedy="take it out of the folder")
+                yield path, False
+            elif path != CONTROL:
+                waiting.append(path + "/")
 
 
 def _regular(root: Path, path: str) -> str:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from types import FrameType, ModuleType
 from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
@@ -85,6 +86,13 @@ class Channel:
             return None if kind is None else body
         message: Dict[str, Any] = json.loads(body)
         return message
+
+    def piece(self) -> bytes:
+        """Wait for one piece of data, which has no end of its own."""
+        kind, body = self._frame()
+        if kind != DATA:
+            raise ValueError("the driver sent something else where data was due")
+        return body
 
     def data(self) -> Iterator[bytes]:
         """Yield the bytes that the driver sends, up to the end of the data."""
@@ -231,7 +239,7 @@ def run(source: int = 0, sink: int = 1) -> int:
         return 1
     try:
         if request["modules"]:
-            sys.meta_path.insert(0, Sources(request["modules"]))
+            sys.meta_path.insert(0, Sources(json.loads(zlib.decompress(channel.piece()))))
         module = importlib.import_module(request["program"])
         signal.signal(signal.SIGTERM, _end)
         if not getattr(module, "MINDS_DRIVER", False):

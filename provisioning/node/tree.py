@@ -137,7 +137,8 @@ def rows(
     for path in paths:
         row = known.get(path)
         try:
-            if row is not None and list(row[:4]) == _stamp(Path(root, path).lstat()) and _settled(row):
+            # plain strings: this is all that is done for each file of a folder in which nothing has changed
+            if row is not None and list(row[:4]) == _stamp(os.lstat(root + "/" + path)) and _settled(row):
                 found[path] = list(row)
                 continue
             found[path] = row_of(root, path)
