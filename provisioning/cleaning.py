@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning import history, locks
@@ -86,7 +87,10 @@ def _clean(
         sessions, found = _open(stack, cluster, nodes, on_event)
         questions = {node.name: _question(cluster, node, everything=wish.everything) for node in nodes}
         found |= _ask([node for node in nodes if node.name in sessions], cluster, sessions, questions)
-        _refuse_shared(stack, cluster, nodes, sessions, found)
+        led = _leads(stack, cluster, nodes, sessions)
+        _refuse_shared(led, {node.name for node in nodes}, found)
+        cleaned = [node for node in nodes if _ours(found[node.name])]
+        found = {name: _own(led, name, one) for name, one in found.items()}
         would = list(_lines(found, "would remove"))
         if wish.options.dry_run or not any(_ours(one) for one in found.values()):
             return found, would
@@ -94,7 +98,7 @@ def _clean(
             raise UsageError("nothing was removed", remedy="agree to it, or say --yes")
         targets = [node for node in nodes if _ours(found[node.name])]
         for kind in _variants(cluster):
-            for node in targets:
+            for node in cleaned:
                 history.withdraw(kind, node, "the node was cleaned", event="cleaned")
 
         def one(node: Node) -> Survey:
@@ -167,22 +171,23 @@ def _ask(
     return dict(for_each(nodes, one, parallel=cluster.limits.parallel))
 
 
-def _refuse_shared(
-    stack: ExitStack,
-    cluster: Cluster,
-    nodes: Sequence[Node],
-    sessions: Mapping[str, Session],
-    found: dict[str, Survey | ProvisionError],
-) -> None:
-    """Refuse nodes that share a place with one that is not to be cleaned: it would lose what is its own."""
+def _leads(
+    stack: ExitStack, cluster: Cluster, nodes: Sequence[Node], sessions: Mapping[str, Session]
+) -> dict[tuple[str, str], str]:
+    """Return (node, folder) -> the node that acts for this place; nodes that are not to be cleaned come first."""
     chosen = {node.name for node in nodes}
     others = [node for node in cluster.nodes if node.name not in chosen]
-    if not others:
-        return
     more, _ = _open(stack, cluster, others, lambda _node, _event: None)
-    # those that stay come first: whoever shares with one of them is led by it
     present = [*(node for node in others if node.name in more), *(node for node in nodes if node.name in sessions)]
-    led, _ = leaders(cluster, present, {**more, **sessions}, managed_paths(cluster))
+    prefixes = [str(kind.prefix) for kind in cluster.environments]
+    led, _ = leaders(cluster, present, {**more, **sessions}, [*managed_paths(cluster), *prefixes])
+    return led
+
+
+def _refuse_shared(
+    led: Mapping[tuple[str, str], str], chosen: Collection[str], found: dict[str, Survey | ProvisionError]
+) -> None:
+    """Refuse nodes that share a place with one that is not to be cleaned: it would lose what is its own."""
     for (name, path), leader in led.items():
         if name in chosen and leader not in chosen and _ours(found[name]):
             found[name] = NodeError(
@@ -190,6 +195,22 @@ def _refuse_shared(
                 host=name,
                 remedy=f"clean {leader} together with it",
             )
+
+
+def _own(led: Mapping[tuple[str, str], str], name: str, one: Survey | ProvisionError) -> Survey | ProvisionError:
+    """Leave what lies in a place that several nodes share to the one that acts for it."""
+    if isinstance(one, ProvisionError):
+        return one
+    folders = [path for (node, path), leader in led.items() if node == name and leader != name]
+    return {**one, "ours": [item for item in one["ours"] if not any(_lies_in(item["key"], path) for path in folders)]}
+
+
+def _lies_in(key: str, folder: str) -> bool:
+    kind, _, text = key.partition(" ")
+    path, place = PurePosixPath(text), PurePosixPath(folder)
+    if kind in {"environment", "staging", "lock"}:
+        return path.parent == place.parent and place.name in path.name
+    return kind in {"datasets", "store", "tries"} and path.is_relative_to(place)
 
 
 def _remove(

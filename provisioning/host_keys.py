@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provisioning.errors import UnreachableError
+
 if TYPE_CHECKING:
     from provisioning.ssh import Endpoint
 
 __all__ = ["HostKeys", "host_keys"]
+
+
+ASK_SECONDS = 30.0
+"""How long a program of this machine may take to read a few files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,15 @@ class HostKeys:
     trusted: tuple[str, ...] = ()
     authorities: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+
+
+def stuck(command: str, host: str, seconds: float) -> UnreachableError:
+    """Make the error of a program of this machine that does not come back; the host is the one that it is about."""
+    return UnreachableError(
+        f"`{command}` on this machine did not answer within {seconds:g} s",
+        host=host,
+        remedy="see whether this machine is overloaded, or a file system hangs that the ssh configuration names",
+    )
 
 
 def host_keys(endpoint: Endpoint, files: Sequence[Path] | None = None) -> HostKeys:
@@ -43,7 +58,10 @@ def host_keys(endpoint: Endpoint, files: Sequence[Path] | None = None) -> HostKe
         if not file.is_file():
             continue
         argv = ["ssh-keygen", "-F", endpoint.host_key_name, "-f", str(file)]
-        answer = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+        try:
+            answer = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=ASK_SECONDS)
+        except subprocess.TimeoutExpired as late:
+            raise stuck(f"ssh-keygen -F {endpoint.host_key_name}", endpoint.node.name, ASK_SECONDS) from late
         for line in answer.stdout.splitlines():
             fields = line.split()
             marker = fields.pop(0) if fields and fields[0].startswith("@") else ""

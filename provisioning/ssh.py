@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisionError, UsageError
-from provisioning.host_keys import HostKeys, host_keys
+from provisioning.host_keys import ASK_SECONDS, HostKeys, host_keys, stuck
 from provisioning.inventory import Cluster, Node
 from provisioning.proxy import proxy_socket
 from provisioning.runtime import runtime_dir
@@ -186,7 +186,11 @@ def _agent_socket(setting: str) -> str | None:
 def _ask_ssh(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
     argv = ["ssh", "-G", *options, "--", name]
     try:
-        answer = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, stdin=subprocess.DEVNULL)
+        answer = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=ASK_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired as late:
+        raise stuck(f"ssh -G {name}", name, ASK_SECONDS) from late
     except FileNotFoundError as error:
         raise ProvisionError(
             "this machine has no ssh command", remedy="install the OpenSSH client: apt-get install openssh-client"
@@ -345,15 +349,15 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
     try:
         with _agent_key(endpoint) as connection.connect_kwargs["pkey"]:
             connection.open()
+        transport = connection.transport
+        transport.set_keepalive(KEEPALIVE_SECONDS)
+        if proxy is None:
+            # paramiko sends keepalives but counts no answers: TCP itself must give a silent peer up.
+            silence = KEEPALIVE_SECONDS * KEEPALIVE_COUNT * 1000
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)
     except Exception as error:
         connection.close()
         raise explain(error, endpoint, known=bool(keys.trusted)) from error
-    transport = connection.transport
-    transport.set_keepalive(KEEPALIVE_SECONDS)
-    if proxy is None:
-        # paramiko sends keepalives but counts no answers: TCP itself must give a silent peer up.
-        silence = KEEPALIVE_SECONDS * KEEPALIVE_COUNT * 1000
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)
     return connection
 
 

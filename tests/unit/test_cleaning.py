@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from provisioning import receipt as receipts
 from provisioning.cleaning import Wish, clean
 from provisioning.commands import Options
 from provisioning.errors import LockedError, UsageError
-from provisioning.inventory import Cluster, load
+from provisioning.inventory import Cluster, Node, load
 from provisioning.launch import open_session
 from provisioning.node import landing, tree, venvs
 
@@ -193,3 +194,19 @@ def test_a_folder_that_another_command_changes_is_not_cleaned(
     assert code == LockedError.exit_code
     assert "is being changed by" in lines[-1]
     assert (node / "data" / "NAB" / "one.csv").exists()
+
+
+def test_a_place_that_another_node_shares_is_not_taken_from_it(
+    node: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = replace(cluster, nodes=(*cluster.nodes, Node("there", is_driver=True)))
+    monkeypatch.setattr("provisioning.cleaning.open_cluster", lambda _options: (both, both.nodes[:1]))
+    before = names(node)
+    code, lines = clean(Wish(Options(cluster.file), True, lambda _: True), lambda _node, _event: None)
+    assert code == 4
+    assert len(lines) == 1
+    assert "is the same place as on there, which is not to be cleaned; clean there together with it" in lines[0]
+    assert names(node) == before
+    monkeypatch.setattr("provisioning.cleaning.open_cluster", lambda _options: (both, both.nodes))
+    code, lines = clean(Wish(Options(cluster.file), True, lambda _: True), lambda _node, _event: None)
+    assert names(node) == set(), lines

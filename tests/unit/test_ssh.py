@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import errno
 import socket
 import stat
 import subprocess
@@ -63,6 +64,51 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 @pytest.fixture
 def endpoint(cluster: Cluster) -> Endpoint:
     return resolve(cluster, cluster.nodes[0])
+
+
+@pytest.mark.parametrize("program", ["ssh", "ssh-keygen"])
+def test_openssh_that_does_not_answer_on_this_machine_is_told_as_such(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    from provisioning import host_keys as keys
+    from provisioning import launch, ssh
+
+    cluster.known_hosts.write_text(f"10.0.0.1 {ED25519}\n")
+    reached = resolve(cluster, cluster.nodes[0])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / program).write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "bin" / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr(ssh, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(keys, "ASK_SECONDS", 0.2)
+    ssh._ask_ssh.cache_clear()
+    if program == "ssh-keygen":
+        monkeypatch.setattr(launch, "resolve", lambda _cluster, _node: reached)
+    with pytest.raises(UnreachableError, match=f"{program}.* did not answer within 0.2 s") as caught:
+        launch.open_session(cluster, cluster.nodes[0])
+    assert caught.value.host == "node1"
+    assert "overloaded" in str(caught.value.remedy)
+
+
+def test_a_node_that_is_lost_right_after_the_login_is_unreachable(
+    cluster: Cluster, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fabric
+
+    from provisioning.ssh import fabric_connection
+
+    class Lost:
+        def set_keepalive(self, _seconds: int) -> None:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    def opened(self: fabric.Connection) -> None:
+        self.transport = Lost()
+
+    monkeypatch.setattr(fabric.Connection, "open", opened)
+    monkeypatch.setattr(fabric.Connection, "close", lambda _self: None)
+    with pytest.raises(UnreachableError) as caught:
+        fabric_connection(endpoint)
+    assert caught.value.host == "node1"
 
 
 def test_one_answer_of_openssh_with_include_match_and_tokens(

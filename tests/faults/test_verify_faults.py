@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT, Commands
+from practice import ROOT, Commands
 
 from provisioning import locks, receipt
 from provisioning.errors import NotVerifiedError, ProvisionError
