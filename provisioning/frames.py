@@ -47,7 +47,7 @@ FIRST_LINE: Final = (
     "unset ENV BASH_ENV LANGUAGE PYTHONPATH PYTHONHOME DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH; "
     f'export LC_ALL=C.UTF-8 DOCKER_CONTEXT=default "PATH={_PATH}${{PATH:+:$PATH}}"; '
     f"for p in {_PYTHONS}; do "
-    '"$p" -I -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1 '
+    '"$p" -I -S -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1 '
     f"&& exec \"$p\" -I -X utf8 -c '{_LOADER}'; done; "
     "printf '\\000timeeval-node/1 no-python\\n'; exit 127\n"
 ).encode("ascii")

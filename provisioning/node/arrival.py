@@ -35,6 +35,7 @@ class Folder:
         self.present: Dict[str, tree.Row] = {}
         self.staged: Dict[str, tree.Row] = {}
         self.bad: Dict[str, str] = {}
+        self._near: Tuple[Tuple[str, ...], List[int]] = ((), [])
 
     def look(self, progress: Callable[[int], None]) -> None:
         """Read what an interrupted transfer has left whole."""
@@ -78,7 +79,7 @@ class Folder:
     def lacks(self, path: str, digest: str) -> bool:
         """Say whether a file has to come; what is there is written down."""
         known = {} if self.marker is None else self.marker["files"]
-        if path not in self.present:
+        if path not in self.present and os.path.lexists(self.target + "/" + path):
             found, _ = tree.rows(self.target, [path], known)
             if path in found and found[path][4] != digest and self.marker is None:
                 land.refuse_foreign(self.target, [path])
@@ -96,22 +97,38 @@ class Folder:
         """Make a link, which needs no bytes."""
         target = tree.safe_link(path, digest[len(tree.LINK) :])
         *above, name = path.split("/")
-        self.stage.mkdir(parents=True, exist_ok=True)
-        folder = tree.open_folder(str(self.stage), above, create=True)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
-            os.symlink(target, name, dir_fd=folder)
-        finally:
-            os.close(folder)
+        folder = self.near(tuple(above))[0]
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        os.symlink(target, name, dir_fd=folder)
         self.staged[path] = tree.row_of(str(self.stage), path)
 
     def begin(self, path: str, size: int, digest: str, offset: int) -> "Incoming":
         """Open a file that comes, from its byte `offset` on."""
         return Incoming(self, path, size, digest, offset)
 
+    def near(self, above: Tuple[str, ...]) -> List[int]:
+        """Return the folder of the stage that files of one folder arrive in, and the one for what came in part of them.
+
+        Files come folder by folder, so the last one stays open.
+        """
+        if self._near[0] != above or not self._near[1]:
+            self.leave()
+            self.stage.mkdir(parents=True, exist_ok=True)
+            for parts in (above, (*above, land.PARTIAL)):
+                self._near[1].append(tree.open_folder(str(self.stage), parts, create=True))
+            self._near = (above, self._near[1])
+        return self._near[1]
+
+    def leave(self) -> None:
+        """Close what is open between files."""
+        for descriptor in self._near[1]:
+            os.close(descriptor)
+        self._near = ((), [])
+
     def settle(self) -> int:
         """Give all files their names; return how many they were."""
+        self.leave()
         land.place(self.target, self.staged, self.present, self.last, self.rights)
         count = len(self.staged)
         self.marker = landing.read_marker(self.target)
@@ -130,15 +147,8 @@ class Incoming:
         *above, self._name = path.split("/")
         self._folder, self._path, self._size, self._wanted = folder, path, size, digest
         self._digest = hashlib.sha256()
-        folder.stage.mkdir(parents=True, exist_ok=True)
-        self._above = tree.open_folder(str(folder.stage), above, create=True)
-        try:
-            self._half = tree.open_folder(str(folder.stage), [*above, land.PARTIAL], create=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            self._file = os.open(self._name, flags, 0o644, dir_fd=self._half)
-        except BaseException:
-            os.close(self._above)
-            raise
+        self._above, self._half = folder.near(tuple(above))
+        self._file = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644, dir_fd=self._half)
         folder.rights.on_file(self._file)
         self.at = self._read_before(offset)
         os.ftruncate(self._file, self.at)
@@ -178,8 +188,7 @@ class Incoming:
 
     def close(self) -> None:
         """Let go of the file; what came of it stays for the next time."""
-        for descriptor in (self._file, self._half, self._above):
-            os.close(descriptor)
+        os.close(self._file)
 
 
 class Sorter:
@@ -245,7 +254,9 @@ class Sorter:
             raise ValueError("%d files were announced and did not come" % (len(self._coming) - self._next))
 
     def close(self) -> None:
-        """End in the midst of a stream."""
+        """End, perhaps in the midst of a stream."""
         if self._open is not None:
             self._open.close()
             self._open = None
+        for folder in self._folders.values():
+            folder.leave()

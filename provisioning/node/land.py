@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -175,44 +176,59 @@ def place(
         finally:
             os.close(descriptor)
     _sync(target)
-    placed = {path: _place(stage, target, path, moving[path], rights) for path in sorted(set(moving) - set(last))}
-    for path in last:
-        if path in moving:
-            placed[path] = _place(stage, target, path, moving[path], rights)
+    order = [*sorted(set(moving) - set(last)), *[path for path in last if path in moving]]
+    placed: Dict[str, tree.Row] = {}
+    for above, paths in itertools.groupby(order, lambda path: path.rpartition("/")[0]):
+        placed.update(_place(stage, target, above, {path: moving[path] for path in paths}, rights))
     _sweep(stage, set())
     marker["files"] = dict(marker["files"], **present, **placed)
     landing.write_marker(target, marker)
 
 
-def _place(stage: Path, target: str, path: str, row: tree.Row, rights: landing.Rights) -> tree.Row:
-    """Rename one file; return its row, whose time of change the rename has set."""
-    parts = path.split("/")
+def _place(
+    stage: Path, target: str, above: str, rows: Dict[str, tree.Row], rights: landing.Rights
+) -> Dict[str, tree.Row]:
+    """Rename files of one folder; return their rows, whose times of change the renames have set."""
+    parts = above.split("/") if above else []
     try:
-        folder = tree.open_folder(target, parts[:-1], create=True, made=rights.on_folder)
+        folder = tree.open_folder(target, parts, create=True, made=rights.on_folder)
     except OSError as error:
         raise LandingError(
-            "%s cannot be placed below %s: %s" % (path, target, error),
+            "%s cannot be placed below %s: %s" % (min(rows), target, error),
             "a folder on its way is a link or a file; move that away",
         ) from error
+    placed = {}
     try:
-        staged = stage / path
-        status = staged.lstat()
-        # what was proven is this file, and nobody has written to it since
-        link = stat.S_ISLNK(status.st_mode)
-        expected = link == row[4].startswith(tree.LINK) and (link or stat.S_ISREG(status.st_mode))
-        if not expected or [status.st_size, status.st_mtime_ns, status.st_ino] != _kept(row):
-            raise LandingError("%s was changed by someone else while it was placed" % path, "run the command again")
-        if not link and not rights.hold(status):
-            descriptor = tree.open_inside(str(stage), path)
-            try:
-                rights.on_file(descriptor)
-            finally:
-                os.close(descriptor)
-        os.rename(staged, parts[-1], dst_dir_fd=folder)
-        status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
-        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, row[4]]
+        staged = tree.open_folder(str(stage), parts)
+        try:
+            for path, row in rows.items():
+                name = path.rpartition("/")[2]
+                _check(path, row, staged, rights)
+                os.rename(name, name, src_dir_fd=staged, dst_dir_fd=folder)
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+                placed[path] = [*stamp, row[4]]
+        finally:
+            os.close(staged)
     finally:
         os.close(folder)
+    return placed
+
+
+def _check(path: str, row: tree.Row, staged: int, rights: landing.Rights) -> None:
+    """See that what was proven is still this file, which nobody has written to since, and set who may read it."""
+    name = path.rpartition("/")[2]
+    status = os.stat(name, dir_fd=staged, follow_symlinks=False)
+    link = stat.S_ISLNK(status.st_mode)
+    expected = link == row[4].startswith(tree.LINK) and (link or stat.S_ISREG(status.st_mode))
+    if not expected or [status.st_size, status.st_mtime_ns, status.st_ino] != _kept(row):
+        raise LandingError("%s was changed by someone else while it was placed" % path, "run the command again")
+    if not link and not rights.hold(status):
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=staged)
+        try:
+            rights.on_file(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _kept(row: tree.Row) -> List[int]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "provisioning.node.relay"
 BLOCK = 4096
+PATIENCE_SECONDS = 5
+"""For an agent that was asked to end."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Line:
         self._conversation: Conversation | None = None
         self._sent = self._acknowledged = 0
         self._credit = threading.Condition()
+        self._reader: threading.Thread | None = None
         self._closed = self._over = False
 
     @property
@@ -150,7 +153,7 @@ class Line:
     @property
     def _talk(self) -> Conversation:
         if self._conversation is None:
-            raise RuntimeError("the line is not open")
+            raise NodeError("its line is closed", host=self.name, remedy="run the command again")
         return self._conversation
 
     def listen(self, tell: Callable[[str, dict[str, Any]], None]) -> None:
@@ -166,10 +169,13 @@ class Line:
                         tell(self.name, event)
             except ProvisionError as error:
                 tell(self.name, {"gone": error})
+            except (OSError, ValueError):
+                pass  # the line was closed from this side
             self._over = True
             self._acknowledge(None)
 
-        threading.Thread(target=run, name=f"line-{self.name}", daemon=True).start()
+        self._reader = threading.Thread(target=run, name=f"line-{self.name}", daemon=True)
+        self._reader.start()
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send the agent a message; one that is gone tells so elsewhere."""
@@ -206,9 +212,17 @@ class Line:
             self._credit.notify_all()
 
     def close(self) -> None:
-        """End the agent."""
+        """Let the agent end by itself, and end it where it does not."""
+        if self._conversation is not None:
+            self.send({"do": "end"})
+            if self._reader is not None:
+                self._reader.join(PATIENCE_SECONDS)
+        self.drop()
+
+    def drop(self) -> None:
+        """Let go of an agent that does not answer any more."""
         self._over = True
         self._acknowledge(None)
         if self._conversation is not None:
-            self.send({"do": "end"})
             self._conversation.close()
+            self._conversation = None

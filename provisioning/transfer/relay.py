@@ -121,7 +121,7 @@ class Relay:
         def note(node: Node, outcome: ProvisionError | None) -> None:
             if outcome is not None:
                 self.arrived(Arrival(node.name, error=outcome))
-                self.lines[node.name].close()
+                self.lines[node.name].drop()
                 return
             line = self.left[node.name] = self.lines[node.name]
             self.totals[node.name], self.travelled[node.name] = line.missing, [0, 0]
@@ -251,7 +251,7 @@ class Relay:
 
     def _gone(self, name: str, error: ProvisionError) -> None:
         self._fail(name, error)
-        self.lines[name].close()
+        self.lines[name].drop()
 
     def _stop(self, waiting: Mapping[str, Line]) -> None:
         """End a round everywhere; who is in the next one says what came meanwhile."""
