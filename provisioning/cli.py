@@ -154,6 +154,7 @@ def _options(values: dict[str, Any]) -> Options:
         rollback=values.get("rollback", False),
         select=values.get("select", ()),
         delete=values.get("delete", False),
+        calibrate=values.get("calibrate", False),
         sending=Sending(values.get("fanout"), values.get("bwlimit"), values.get("max_uploads")),
     )
 
@@ -212,8 +213,14 @@ _verb(
     "Prove that every node is as it must be, down the path that a run takes, and write receipts.",
     _matrix,
     _deep,
+    click.option("--calibrate", is_flag=True, help="Measure anew how fast the hosts compute (about 10 s)."),
 )
-_verb("up", "All of it: datasets, environments, images, then verify.", _deep, _sending)
+_verb(
+    "up",
+    "All of it: datasets, environments, images, then verify; and, once, how fast each host computes.",
+    _deep,
+    _sending,
+)
 
 
 @group.command(context_settings=HELP)

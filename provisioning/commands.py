@@ -17,6 +17,7 @@ from provisioning.inventory import Cluster, Node, find, load
 from provisioning.resources.base import Needs, Resource
 
 if TYPE_CHECKING:
+    from provisioning.launch import Session
     from provisioning.report import Report
     from provisioning.transfer.base import OnNodeEvent
     from provisioning.transfer.route import Sending
@@ -72,6 +73,8 @@ class Options:
         Delete what we put on nodes and the dataset folders no longer have.
     sending : Sending or None
         How bytes travel, as far as a person has said so.
+    calibrate : bool
+        Measure anew how fast the hosts compute.
     """
 
     cluster: Path | None = None
@@ -85,6 +88,7 @@ class Options:
     select: tuple[str, ...] = ()
     delete: bool = False
     sending: Sending | None = None
+    calibrate: bool = False
 
 
 def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
@@ -244,6 +248,7 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
 def _carry_out(
     verb: str, options: Options, cluster: Cluster, nodes: tuple[Node, ...], on_event: OnNodeEvent
 ) -> tuple[Report, int]:
+    from provisioning.calibration import calibrated
     from provisioning.plan import Job, run
     from provisioning.transfer.fanout import Fanout
     from provisioning.verify import prove
@@ -261,7 +266,14 @@ def _carry_out(
     dry_run = options.dry_run or proves
     job = Job(cluster, nodes, chosen, transfer, needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
     proof = verb in {"verify", "up"} and not options.dry_run
-    report = run(job, (lambda sessions, found: prove(job, sessions, found)) if proof else None)
+
+    def proven(sessions: Mapping[str, Session], found: Report) -> Report:
+        found = prove(job, sessions, found)
+        if verb == "up" or options.calibrate:
+            found = calibrated(job, sessions, found, anew=options.calibrate)
+        return found
+
+    report = run(job, proven if proof else None)
     if options.dry_run:
         due = {node.node: sum(change.size for change in node.due) for node in report.nodes}
         plan = [transfer.route(cluster, due)] if any(due.values()) else []

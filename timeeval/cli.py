@@ -298,9 +298,9 @@ def show(folder: Path, as_json: bool) -> None:
     A folder of several runs shows its latest one.
     """
     from timeeval.errors import TimeEvalError
-    from timeeval.run.collected import said_to_be_left
     from timeeval.run.journal import FILE_NAME, Journal
     from timeeval.run.layout import run_folder
+    from timeeval.run.remarks import remarks
     from timeeval.run.views import shown_row, shown_table
 
     try:
@@ -315,7 +315,7 @@ def show(folder: Path, as_json: bool) -> None:
             click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}))
     else:
         click.echo(shown_table(rows))
-        for line in said_to_be_left(results_path, rows, runs):
+        for line in remarks(results_path, rows, runs):
             click.echo(line)
 
 

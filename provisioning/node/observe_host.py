@@ -48,7 +48,7 @@ def observe(question: Dict[str, Any]) -> Dict[str, Any]:
         "shell": user.pw_shell,
         "system": platform.system(),
         "os": _system(),
-        "cpu": _processor(),
+        "cpu": processor(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "libc": libc(),
@@ -94,7 +94,7 @@ def _system() -> Optional[str]:
     return None
 
 
-def _processor() -> Dict[str, Any]:
+def processor() -> Dict[str, Any]:
     """Return what decides how fast numbers are computed, and by which instructions."""
     fields = {}  # type: Dict[str, str]
     for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from provisioning import inventory
 from timeeval.cluster.depot import ClusterDepot
 from timeeval.cluster.gating import gate, located
+from timeeval.cluster.machines import known_of, measured
 from timeeval.cluster.translated import translated
 from timeeval.engines import naming
 from timeeval.engines.dask_engine import RUN_JOB, DaskEngine
@@ -126,6 +127,7 @@ def place(
     chosen = choose(cluster, limit, exclude, request.remote_config)
     proof, nodes = gate(cluster, chosen, request.needs, min_workers=min_workers)
     tasks = request.resource_constraints.tasks_per_host
+    speeds = measured(cluster, nodes, proof.nodes)
     engine = make_engine(
         cluster,
         nodes,
@@ -136,6 +138,7 @@ def place(
         lease=lease,
         slots=tasks if tasks > 1 else None,
         standings=proof.standings,
+        speeds={host: found["speed"] for host, found in speeds.items()},
     )
     return Place(
         engine,
@@ -145,6 +148,7 @@ def place(
         image_ids=proof.image_ids,
         data_digests=proof.data_digests,
         proof=proof.to_json(),
+        hosts=known_of(cluster, nodes, speeds, engine.threads),
         locate=partial(located, cluster),
     )
 
@@ -197,6 +201,7 @@ def make_engine(
     slots: int | None = None,
     task: str = RUN_JOB,
     standings: Mapping[str, str] | None = None,
+    speeds: Mapping[str, float] | None = None,
 ) -> DaskEngine:
     """Return the Dask engine for nodes of a cluster; nothing is started yet.
 
@@ -222,6 +227,8 @@ def make_engine(
         ``module:function`` that workers run.
     standings : mapping, optional
         What each node checks before an attempt, by its name.
+    speeds : mapping, optional
+        How fast each node computes relative to the usual one, by its name, where that was measured.
 
     Raises
     ------
@@ -247,7 +254,14 @@ def make_engine(
         slots = slots or wishes.slots
         nodes = [_reached(node, wishes.connection) for node in nodes]
     proven = standings or {}
-    hosts = [replace(host_of(cluster, node, slots=slots), standing=proven.get(node.name, "")) for node in nodes]
+    hosts = [
+        replace(
+            host_of(cluster, node, slots=slots),
+            standing=proven.get(node.name, ""),
+            speed=(speeds or {}).get(node.name, 1.0),
+        )
+        for node in nodes
+    ]
     scheduler = scheduler_of(cluster, remote)
     everyone = list(nodes)
     if all(node.name != scheduler.name for node in cluster.nodes):  # a host that only schedules

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,8 @@ class Engine(Protocol):
     """
 
     name: str
+    threads: Mapping[str, str]
+    """Variables by which experiments on its hosts choose their number of threads."""
 
     async def start(self, post: Post) -> None:
         """Bring the hosts up and post `HostUp` for each; raise `timeeval.errors.EngineError` when too few come."""

@@ -79,6 +79,7 @@ class DaskEngine:
         self._run_id = run_id
         self._preferred = scheduler or self._hosts[0].name
         self._settings = settings or DaskSettings()
+        self.threads: Mapping[str, str] = self._settings.threads
         self._results = results
         self._details = dict(details or {})
         self._min_workers = max(1, min_workers)
@@ -110,7 +111,7 @@ class DaskEngine:
         for host_name, reason in self.failures.items():
             logger.warning("The run goes on without %s: %s", host_name, reason)
         for member in self._members.values():
-            post(HostUp(member.name, len(member.slots)))
+            post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
 
     @property
     def slots(self) -> dict[str, int]:
@@ -260,7 +261,7 @@ class DaskEngine:
             case Cut():  # what it runs goes on, but nothing new is sent there
                 self._post(HostLost(member.name, news.reason, news.fenced_after))
             case Back():
-                self._post(HostUp(member.name, len(member.slots)))
+                self._post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
             case Gone():
                 self._lose(member, news.reason, fenced_after=news.fenced_after)
             case Ended(child="workers"):

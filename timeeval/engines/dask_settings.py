@@ -69,6 +69,11 @@ class DaskSettings:
         """Return the environment of the processes: one thread each unless the user says more."""
         return {**dict.fromkeys(THREAD_VARIABLES, "1"), **self.environment}
 
+    @property
+    def threads(self) -> dict[str, str]:
+        """Variables by which experiments choose their number of threads."""
+        return {name: value for name, value in self.all_environment().items() if name in THREAD_VARIABLES}
+
     def log_file_on(self, node: str) -> str:
         """Return the path of a node's log file: its name is in it, for the folder may be shared."""
         stem, dot, suffix = self.log_file.rpartition(".")

@@ -98,6 +98,7 @@ class JoinedEngine:
         slots: int | None = None,
         task: str = RUN_JOB,
     ) -> None:
+        self.threads: Mapping[str, str] = {}  # workers that others started have chosen for themselves
         self._address = scheduler.address
         self._link = Link(scheduler, self._hear)
         self._members = {host.machine: _Member(host, digest_of(host.standing)) for host in hosts}

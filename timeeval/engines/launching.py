@@ -34,6 +34,8 @@ class Host:
         Folder there for what lives as long as a run.
     standing : str
         What was proven of it, for its workers to check before each attempt; empty where nothing was.
+    speed : float
+        How fast it computes relative to the usual host; 1 where that is not known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Host:
     python: str
     state: str
     standing: str = ""
+    speed: float = 1.0
 
     def slot_names(self) -> list[str]:
         """Return the names of its slots, each of which is a Dask worker."""

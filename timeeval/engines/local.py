@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 from timeeval.errors import EngineError
 from timeeval.evaluation import SlotPool, run_job
 from timeeval.run.model import Attempt, HostUp, Interrupted, Outcome, Report, Reported
+from timeeval.run.nursery import THREAD_VARIABLES
 from timeeval.run.standing import hold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from timeeval.engines.base import Parcel, Post
 
 
@@ -35,6 +38,11 @@ class LocalEngine:
         Attempts at a time; -1: one per usable core.
     standing : str
         What was seen of this machine, for each attempt to be compared with; empty where nothing was.
+
+    Attributes
+    ----------
+    threads : dict of str to str
+        Variables by which experiments choose their number of threads.
     """
 
     name = "local"
@@ -44,7 +52,9 @@ class LocalEngine:
         self.slots = usable_cores() if slots == -1 else slots
         self.host = socket.gethostname()
         self._post: Post | None = None
-        self._pool = SlotPool(threads=max(1, usable_cores() // self.slots))
+        threads = max(1, usable_cores() // self.slots)
+        self._pool = SlotPool(threads)
+        self.threads: Mapping[str, str] = {name: os.environ.get(name, str(threads)) for name in THREAD_VARIABLES}
         # one thread more per slot: a new attempt waits for nothing while the former one's process is being ended
         self._threads = ThreadPoolExecutor(2 * self.slots, thread_name_prefix="timeeval-slot")
         self._tasks: set[asyncio.Task[None]] = set()

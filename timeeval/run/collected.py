@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from timeeval.constants import (
     ANOMALY_SCORES_TS,
@@ -22,11 +19,6 @@ from timeeval.constants import (
     RAW_ANOMALY_SCORES_TS,
 )
 from timeeval.run import layout
-from timeeval.run.files import OPEN_ENDED
-from timeeval.run.model import run_of
-
-if TYPE_CHECKING:
-    from timeeval.run.records import ResultRow, RunInfo
 
 _log = logging.getLogger("TimeEval")
 
@@ -97,22 +89,3 @@ class Collected:
         with self._file.open("a", encoding="utf-8") as file:
             file.write(f"\n{text}")  # what a crash tore must not take this line with it
         self._levels |= attempts
-
-
-def said_to_be_left(results_path: Path, rows: Iterable[ResultRow], runs: Iterable[RunInfo]) -> list[str]:
-    """Return lines that say which files of records have not come from their hosts, and how they are fetched."""
-    away = {run.id for run in runs if run.info.get("origin")}
-    collected = Collected(results_path)
-    left: dict[Collect, Counter[str]] = {}
-    for row in rows:
-        if row.host is not None and row.outcome not in (None, *OPEN_ENDED) and run_of(row.attempt or "") in away:
-            level = collected.level(row.attempt or "")
-            if level is not Collect.ALL:
-                left.setdefault(level, Counter())[row.host] += 1
-    what = {Collect.NONE: "the files", Collect.SCORES: "files beside the scores"}
-    return [
-        f"{what[level]} of {counts.total()} experiments are on their hosts only: "
-        f"{', '.join(f'{host} ({count})' for host, count in sorted(counts.items()))}; "
-        f"`timeeval-results fetch {results_path}` brings them"
-        for level, counts in left.items()
-    ]

@@ -125,6 +125,7 @@ class Evaluation:
                 place=place.engine.name,
                 proof=place.proof,
                 origin=place.origin,
+                hosts=place.hosts,
                 needs=self._needs,
                 local_modules=packer.local_module_names,
             ),

@@ -80,6 +80,10 @@ class Forecast:
         line = self._hosts.get(host)
         return 1.0 if line is None else math.exp(line.y)
 
+    def told(self, host: str, speed: float) -> None:
+        """Take in how fast a host was measured to be, relative to the usual one; what this run sees corrects it."""
+        self._hosts.setdefault(host, _Line(weight=_TRUST_EQUAL, y=-math.log(speed)))
+
     def learn(self, execution: Execution, host: str, seconds: float) -> None:
         """Take in how long an execution took on a host."""
         algorithm = execution.cell.algorithm

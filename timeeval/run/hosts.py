@@ -58,10 +58,11 @@ class Hosts:
         self.slots = 0
         """Number of slots of all usable hosts."""
 
-    def up(self, name: str, slots: int) -> None:
+    def up(self, name: str, slots: int, speed: float = 1.0) -> None:
         """Take in a host that offers its slots, for the first time or again."""
         host = self._hosts.get(name)
         if host is None:
+            self._forecast.told(name, speed)
             host = self._hosts[name] = Host(name, slots)
         self._leave(host)
         host.slots, host.is_up = slots, True

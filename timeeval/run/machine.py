@@ -185,8 +185,8 @@ class Machine:
         match event:
             case Reported(report):
                 self._reported(report, now, commands, rows)
-            case HostUp(host, slots):
-                self._hosts.up(host, slots)
+            case HostUp(host, slots, speed):
+                self._hosts.up(host, slots, speed)
             case HostLost():
                 self._host_lost(event, now)
             case Interrupted():

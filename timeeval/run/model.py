@@ -151,10 +151,11 @@ def _typed(raw: dict[str, Any], key: str, kind: type[_T]) -> _T:
 
 @dataclass(frozen=True, slots=True)
 class HostUp:
-    """A verified host offers its slots."""
+    """A verified host offers its slots; `speed` is relative to the usual host, 1 where it is not known."""
 
     host: str
     slots: int
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

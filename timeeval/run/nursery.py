@@ -20,7 +20,7 @@ _START = (
     "sys.path[:] = json.loads(connection.recv(1 << 20)); "
     "from timeeval.run.zygote import main; main(connection, int(sys.argv[2]))"
 )
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _START_SECONDS = 120.0
 
 
@@ -100,7 +100,7 @@ class Nursery:
     def _raise_zygote(self) -> None:
         self._lower_zygote()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        threads = {} if self._threads is None else dict.fromkeys(_THREAD_VARIABLES, str(self._threads))
+        threads = {} if self._threads is None else dict.fromkeys(THREAD_VARIABLES, str(self._threads))
         with theirs, tempfile.TemporaryFile() as stderr:
             zygote = subprocess.Popen(
                 [sys.executable, "-c", _START, str(theirs.fileno()), str(os.getpid())],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from timeeval.run.records import RunInfo
 
 FILE_NAME = "run.json"
+GIT_SECONDS = 10
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "dask", "distributed", "docker", "cloudpickle")
 
 
@@ -30,6 +32,7 @@ def collect(
     needs: Mapping[str, Any],
     local_modules: Sequence[str],
     origin: Mapping[str, str] | None = None,
+    hosts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of a run, JSON-able.
 
@@ -45,18 +48,23 @@ def collect(
         Modules that travel with the jobs.
     origin : mapping, optional
         Cluster file, and the folder on its nodes that experiments write to.
+    hosts : mapping, optional
+        What is known of each host: facts, threads, calibration.
     """
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     return {
         "command": sys.argv,
         "script": script,
+        "script_digest": None if script is None else _digest_of(Path(script)),
         "working_directory": str(Path.cwd()),
-        "git": _git(Path(script).resolve().parent if script else Path.cwd()),
+        "git": state_of_code(Path(script).resolve().parent if script else Path.cwd()),
         "versions": {"timeeval-cluster": __version__, "python": platform.python_version(), **_versions()},
         "driver": _machine(),
         "engine": place,
         "proof": None if proof is None else dict(proof),
+        "hosts": {name: dict(known) for name, known in (hosts or {}).items()},
         "origin": None if origin is None else dict(origin),
+        "seed": {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED"), "experiments": "fresh from the system for each"},
         "needs": dict(needs),
         "local_modules": list(local_modules),
     }
@@ -97,20 +105,39 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Return commit and state of the repository around the script; None where there is none."""
+def state_of_code(folder: Path) -> dict[str, Any] | None:
+    """Return commit and state of the repository around the script; None where there is none.
+
+    ``diff`` is the SHA-256 (hex) of what ``git diff HEAD`` says, None where nothing was changed; ``untracked`` is the
+    number of files that git does not know and was not told to pass over.
+    """
     commit = _run_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _run_git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "branch": _run_git(folder, "rev-parse", "--abbrev-ref", "HEAD"), "changed": bool(changes)}
+    diff = _run_git(folder, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-color")
+    untracked = _run_git(folder, "ls-files", "--others", "--exclude-standard", "-z", ":/") or b""
+    branch = _run_git(folder, "rev-parse", "--abbrev-ref", "HEAD") or b""
+    return {
+        "commit": commit.decode().strip(),
+        "branch": branch.decode(errors="replace").strip(),
+        "changed": bool(diff),
+        "diff": hashlib.sha256(diff).hexdigest() if diff else None,
+        "untracked": untracked.count(b"\0"),
+    }
 
 
-def _run_git(folder: Path, *arguments: str) -> str | None:
+def _run_git(folder: Path, *arguments: str) -> bytes | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=GIT_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _digest_of(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None  # it was read from elsewhere

@@ -91,6 +91,8 @@ class Place:
         The hosts' own copies of results; None if the engine writes into the results folder itself.
     origin : mapping, optional
         Where the hosts keep their copies, for ``run.json``.
+    hosts : mapping
+        What is known of each host beside its proof, for ``run.json``.
     """
 
     engine: Engine
@@ -103,6 +105,7 @@ class Place:
     observe: Callable[[], Place] | None = None
     depot: Depot | None = None
     origin: Mapping[str, str] | None = None
+    hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +244,10 @@ def _observed_later(request: Request, policy: Policy, make_engine: Callable[[str
 
         proof = this_machine(socket.gethostname(), request.needs)
         (standing,) = proof.standings.values()
+        engine = make_engine(standing)
         return Place(
-            make_engine(standing),
+            engine,
+            hosts={socket.gethostname(): {"threads": dict(engine.threads)}},
             image_ids=proof.image_ids,
             data_digests=proof.data_digests,
             proof=proof.to_json(),

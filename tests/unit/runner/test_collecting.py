@@ -18,12 +18,13 @@ from test_loop import FakeEngine, plan, stopping
 from timeeval.errors import EngineError
 from timeeval.run import conduct as conducting
 from timeeval.run import layout
-from timeeval.run.collected import Collect, Collected, said_to_be_left
+from timeeval.run.collected import Collect, Collected
 from timeeval.run.collecting import Brought
 from timeeval.run.conduct import conduct
 from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.model import Attempt, AttemptStarted, Cell, Outcome, Report
 from timeeval.run.records import RunInfo
+from timeeval.run.remarks import remarks
 from timeeval.run.session import Place
 
 if TYPE_CHECKING:
@@ -301,15 +302,15 @@ def test_what_a_crash_tore_is_looked_at_once_more(tmp_path):
 def test_what_is_left_is_named_by_host(tmp_path, hosts):
     rows = conduct(plan(tmp_path, collect=Collect.SCORES), place(hosts, FakeEngine(hosts=("a",)))).rows
     info = RunInfo("r1", 1, "", 0.0, info={"origin": {"results": "/there"}})
-    assert said_to_be_left(tmp_path, rows, []) == []
-    assert said_to_be_left(tmp_path, rows, [info]) == [
+    assert remarks(tmp_path, rows, []) == []
+    assert remarks(tmp_path, rows, [info]) == [
         (
             "files beside the scores of 3 experiments are on their hosts only: a (3); "
             f"`timeeval-results fetch {tmp_path}` brings them"
         )
     ]
     conduct(plan(tmp_path, run_id="r22"), place(hosts))
-    assert said_to_be_left(tmp_path, rows, [info]) == []
+    assert remarks(tmp_path, rows, [info]) == []
 
 
 def test_levels_are_ordered():
