@@ -208,7 +208,7 @@ def _own(led: Mapping[tuple[str, str], str], name: str, one: Survey | ProvisionE
 def _lies_in(key: str, folder: str) -> bool:
     kind, _, text = key.partition(" ")
     path, place = PurePosixPath(text), PurePosixPath(folder)
-    if kind in {"environment", "staging", "lock"}:
+    if kind in {"environment", "interpreter", "staging", "lock"}:
         return path.parent == place.parent and place.name in path.name
     return kind in {"datasets", "store", "tries"} and path.is_relative_to(place)
 

@@ -71,6 +71,7 @@ class _Survey:
 
     def _environment(self, prefix: Path) -> None:
         beside = [prefix, prefix.parent / (prefix.name + ".previous")]
+        known = len(self.left)
         for path in beside:
             if not os.path.lexists(path) or (path.is_dir() and not path.is_symlink() and not any(path.iterdir())):
                 continue
@@ -81,6 +82,11 @@ class _Survey:
             else:
                 lock = prefix.parent / (".%s.timeeval-lock" % prefix.name)
                 self._found("environment %s" % path, "environment %s" % path, [path, lock])
+        if len(self.left) == known:  # what stays may need the interpreter that came along for it
+            for home in sorted(prefix.parent.glob(prefix.name + ".python-*")):
+                digest = home.name.rpartition("-")[2]
+                if len(digest) == 16 and not set(digest) - set("0123456789abcdef") and not home.is_symlink():
+                    self._found("interpreter %s" % home, "interpreter %s" % home, [home])
         staging = prefix.parent / (".%s.staging" % prefix.name)
         if staging.is_dir() and not staging.is_symlink():
             self._found("staging %s" % staging, "the rest of an attempt, %s" % staging, [staging])
@@ -137,7 +143,7 @@ class _Survey:
         runs = sorted(path.name for path in (state / "runs").glob("*@%s" % node))
         if runs:
             self._keep("run %s" % runs[0], "it is going on, or its next start clears it away", wrong=False)
-        own = [state / "proofs" / ("datasets-%s.json" % node)]
+        own = [state / "proofs" / ("datasets-%s.json" % node), *sorted((state / "adopted").glob("*.json"))]
         for variant in self.args["variants"]:
             names = [node + end for end in (".json", ".history.jsonl", ".history.jsonl.lock")]
             own += [state / "receipts" / variant / name for name in names]
@@ -180,7 +186,9 @@ class _Survey:
         """Remove folders of ours that have become empty, and tokens that a killed run left."""
         state, results = Path(self.args["state"]), Path(self.args["results"])
         below = [state / "receipts" / variant for variant in self.args["variants"] if variant]
-        below += [state / name for name in ("receipts", "proofs", "runs", "store/wheels", "store/images", "store")]
+        below += [
+            state / name for name in ("receipts", "proofs", "adopted", "runs", "store/wheels", "store/images", "store")
+        ]
         for folder in [*below, state, results]:
             with contextlib.suppress(OSError):  # not empty, or not there
                 folder.rmdir()

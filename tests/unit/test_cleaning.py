@@ -83,7 +83,11 @@ def node(cluster: Cluster, tmp_path: Path) -> Path:
     root = tmp_path / "node"
     environment(root / "envs" / "demo")
     environment(root / "envs" / "demo.previous")
+    (root / "envs" / "demo.python-0123456789abcdef" / "bin").mkdir(parents=True)
+    (root / "envs" / "demo.python-0123456789abcdef" / "bin" / "python3.11").write_text("came along")
     (root / "envs" / ".demo.timeeval-lock").write_text("{}")
+    (root / "state" / "adopted").mkdir(parents=True)
+    (root / "state" / "adopted" / "0123456789abcdef.json").write_text("{}")
     dataset(root / "data")
     (root / "data" / ".timeeval-lock").write_text("{}")
     for path in ("store/wheels/0123456789abcdef/dep.whl", "receipts/here.json", "proofs/datasets-here.json"):
@@ -181,6 +185,7 @@ def test_an_environment_in_use_stays(sweep: Callable[..., tuple[int, list[str]]]
         assert code == 4
         assert f"left here: environment {node}/envs/demo: process {user.pid} runs from it" in lines
         assert python.exists()
+        assert (node / "envs" / "demo.python-0123456789abcdef" / "bin" / "python3.11").exists()
         user.communicate(b"\n")
 
 
