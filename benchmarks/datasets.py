@@ -253,10 +253,13 @@ class Bench:
         inventory.write_text("".join(f"{host.address}\n" for host in three))
         self.bed.empty()
         bin_ = python_with(("ansible",)).parent
-        options = f"src={self.folder / 'small'}/ dest={DATA}/small/ rsync_opts=--rsh='ssh\\ -F\\ {self.bed.ssh_config}'"
+        shell = self.folder / "ssh.sh"
+        shell.write_text(f'#!/bin/sh\nexec ssh -F {self.bed.ssh_config} "$@"\n')
+        shell.chmod(0o755)
+        options = f"src={self.folder / 'small'}/ dest={DATA}/small/ rsync_opts=--rsh={shell}"
         argv = ["env", f"PATH={bin_}:{os.environ['PATH']}", bin_ / "ansible", "all", "-i", inventory, "-m"]
         argv += ["ansible.posix.synchronize", "-a", options, "--ssh-common-args", f"-F {self.bed.ssh_config}"]
-        peer = self.run(*argv)
+        peer = self._peer(*argv)
         ok = same and self.right("small", three)
         yield Row("small files to 3, first time: Ansible synchronize", side.seconds, peer.seconds, "s", 2.5, same=ok)
         self.bed.empty()
@@ -269,9 +272,15 @@ class Bench:
             f"hosts = {[(host.address, {'ssh_config_file': str(self.bed.ssh_config)}) for host in three]!r}\n"
         )
         bin_ = python_with(("pyinfra",)).parent
-        peer = self.run(bin_ / "pyinfra", "-y", self.folder / "inventory.py", deploy)
+        peer = self._peer(bin_ / "pyinfra", "-y", self.folder / "inventory.py", deploy)
         ok = same and self.right("small", three)
         yield Row("small files to 3, first time: pyinfra files.rsync", side.seconds, peer.seconds, "s", 4, same=ok)
+
+    def _peer(self, *argv: str | Path) -> Side:
+        side = self.run(*argv)
+        if side.status:
+            raise RuntimeError(f"{argv[-1]} ended with {side.status}, which is no measurement")
+        return side
 
     def _harmed(self, name: str, hosts: Sequence[Host], harm: Callable[[], None], after: float) -> Side:
         self.bed.empty()

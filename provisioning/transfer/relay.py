@@ -41,6 +41,9 @@ TRIES = 2
 """That one node may get wrong bytes, or lose its line, before it is given up."""
 
 SILENCE_SECONDS = 20
+NONSENSE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What comes of words that an agent of ours does not say."""
+
 DOOR_SECONDS = 15
 WAY_SECONDS = 35
 ALIVE_SECONDS = 3
@@ -191,7 +194,7 @@ class Relay:
             except queue.Empty:
                 pass
             else:
-                if name in going and self._hear(name, event, after):
+                if name in going and self._heard(name, event, after):
                     del going[name]
             for name in [name for name, line in going.items() if time.monotonic() - line.heard > SILENCE_SECONDS]:
                 del going[name]
@@ -200,6 +203,14 @@ class Relay:
             if slow is not None:
                 log.warning("%s takes what comes much slower than the others; it is sent to apart", after[slow])
                 self.lines[slow].send({"do": "cut"})
+
+    def _heard(self, name: str, event: Mapping[str, Any], after: Mapping[str, str]) -> bool:
+        """Take what a node says, as `_hear`; one that talks nonsense harms nobody but itself."""
+        try:
+            return self._hear(name, event, after)
+        except NONSENSE as error:
+            self._gone(name, _senseless(name, error))
+            return True
 
     def _hear(self, name: str, event: Mapping[str, Any], after: Mapping[str, str]) -> bool:
         """Take what a node says; return whether it is done with this round."""
@@ -240,6 +251,8 @@ class Relay:
         line.tries += 1
         for number, paths in bad.items():
             parcel = self.parcels[number]
+            if not paths.keys() <= set(parcel.missing.get(name, ())):
+                raise ValueError(f"{min(paths)!r} was never sent")
             error = explain(line.session.node, parcel, paths)
             if line.tries >= TRIES or not isinstance(error, NodeError):
                 self._fail(name, error)
@@ -263,7 +276,10 @@ class Relay:
             else:
                 line.close()
         for name, answers in self._gather("stopped", stopping, SILENCE_SECONDS).items():
-            self.lines[name].refresh(answers)
+            try:
+                self.lines[name].refresh(answers)
+            except NONSENSE as error:
+                self._gone(name, _senseless(name, error))
         for name in stopping.keys() & self.left.keys():
             done = self.totals[name] - self.lines[name].missing
             self.travelled[name][1] = max(0, done)
@@ -315,6 +331,11 @@ class Relay:
         keys = [f"relay {each}" for each in known.trusted if each not in known.revoked]
         keys += [f"@cert-authority relay {each}" for each in known.authorities]
         return {"host": endpoint.hostname, "port": endpoint.port, "user": endpoint.user, "keys": keys}
+
+
+def _senseless(name: str, error: Exception) -> NodeError:
+    remedy = "see whether that machine is well, and whose it is"
+    return NodeError(f"its agent said what makes no sense: {error!r}", host=name, remedy=remedy)
 
 
 def _silent(name: str) -> UnreachableError:
