@@ -115,7 +115,7 @@ class SlotPool:
 _pool = SlotPool()
 
 
-def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None) -> str:
+def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None, *, durable: bool = True) -> str:
     """Run a job to its outcome.
 
     Parameters
@@ -126,6 +126,8 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
         ``id`` and ``host`` of the attempt; ``standing`` names what was proven of this host, if anything was.
     pool : SlotPool, optional
         Whose process computes; default: this worker's own.
+    durable : bool
+        Whether the kept outcome has to survive a power cut.
 
     Returns
     -------
@@ -152,7 +154,7 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
         ending = _run(header, payload, results_dir, attempt_id, pool or _pool)
         report = _report(ending, attempt_id, host, started)
         if header["kind"] == "experiment":
-            layout.keep_outcome(results_dir, report)
+            layout.keep_outcome(results_dir, report, durable=durable)
     except Exception as error:  # noqa: BLE001 - an exception here would be taken for a broken worker
         report = Report(attempt_id, Outcome.INFRA, host, started, time.time(), error=f"{host}: {error!r}")
     return report.to_json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,25 @@ Array = np.ndarray[Any, Any]
 CACHE_BYTES = 256 * 1024**2
 
 _Key = tuple[str, int, int]
-_tables: OrderedDict[_Key, pd.DataFrame] = OrderedDict()
+
+
+class _Loaded:
+    """A file that was read, and the arrays made of it; who gets one gets a copy."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.table = table
+        self.bytes = int(table.memory_usage().sum())
+
+    @cached_property
+    def features(self) -> Array:
+        return extract_features(self.table)
+
+    @cached_property
+    def labels(self) -> Array | None:
+        return self.table[LABEL].to_numpy(dtype=np.float64) if LABEL in self.table else None
+
+
+_loaded: OrderedDict[_Key, _Loaded] = OrderedDict()
 
 
 def features_of(path: Path) -> Array:
@@ -29,7 +48,7 @@ def features_of(path: Path) -> Array:
     ValueError
         If the file has fewer than three columns.
     """
-    return np.array(extract_features(_table(path)))
+    return np.array(_load(path).features)
 
 
 def whole_of(path: Path) -> Array:
@@ -40,15 +59,15 @@ def whole_of(path: Path) -> Array:
     ValueError
         If the file has fewer than three columns.
     """
-    return np.array(_table(path).to_numpy())
+    return np.array(_load(path).table.to_numpy())
 
 
 def labels_of(path: Path) -> Array:
     """Return the labels of a file, shape (n,), dtype float64."""
-    table = _tables.get(_key(path))
-    if table is None or LABEL not in table:
+    loaded = _loaded.get(_key(path))
+    if loaded is None or loaded.labels is None:
         return load_labels_only(path)
-    return np.array(table[LABEL].to_numpy(dtype=np.float64))
+    return np.array(loaded.labels)
 
 
 def _key(path: Path) -> _Key:
@@ -56,21 +75,21 @@ def _key(path: Path) -> _Key:
     return str(path), status.st_mtime_ns, status.st_size
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _load(path: Path) -> _Loaded:
     key = _key(path)
-    table = _tables.get(key)
-    if table is None:
+    loaded = _loaded.get(key)
+    if loaded is None:
         table = load_dataset(path)
         if table.shape[1] < 3:
             raise ValueError(
                 f"Dataset {path} has a shape that was not expected: {table.shape}. It needs an index, at least one "
                 "channel and the labels."
             )
-        _tables[key] = table
-        while len(_tables) > 1 and sum(int(known.memory_usage().sum()) for known in _tables.values()) > CACHE_BYTES:
-            _tables.popitem(last=False)
-    _tables.move_to_end(key)
-    return table
+        loaded = _loaded[key] = _Loaded(table)
+        while len(_loaded) > 1 and sum(known.bytes for known in _loaded.values()) > CACHE_BYTES:
+            _loaded.popitem(last=False)
+    _loaded.move_to_end(key)
+    return loaded
 
 
 def write_scores(path: Path, scores: Array) -> None:

@@ -75,7 +75,7 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
         os.environ.update(header["environment"])
         os.chdir(header["directory"])
         return
-    directory, environment, threads = Path.cwd(), dict(os.environ), threading.active_count()
+    directory, environment, threads = Path.cwd(), os.environb.copy(), threading.active_count()
     _redirect(Path(header["work_dir"]) / EXECUTION_LOG)
     _fresh_chance()
     meter = _Meter()
@@ -106,8 +106,9 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
     answer["values"] = _numbers(values)
     answer.update(_container_usage() if header.get("containers") else meter.read())
     os.chdir(directory)
-    os.environ.clear()
-    os.environ.update(environment)
+    if os.environb.copy() != environment:
+        os.environb.clear()
+        os.environb.update(environment)
     answer["tired"] = threading.active_count() > threads
     _redirect(Path(os.devnull))
     _send(connection, answer)

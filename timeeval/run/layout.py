@@ -49,15 +49,16 @@ def stage_dir(results_dir: Path, host: str) -> Path:
     return results_dir / PRIVATE / "incoming" / host
 
 
-def keep_outcome(results_dir: Path, report: Report) -> None:
-    """Make an outcome durable: it survives a power cut once this returns."""
+def keep_outcome(results_dir: Path, report: Report, *, durable: bool = True) -> None:
+    """Keep an outcome: it survives a killed process and, if `durable`, a power cut once this returns."""
     path = outcome_file(results_dir, report.attempt)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     with partial.open("w", encoding="utf-8") as file:
         file.write(report.to_json())
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     partial.replace(path)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from timeeval.engines.base import Parcel
 from timeeval.errors import EngineError
-from timeeval.run.machine import Machine, Policy
+from timeeval.run.machine import Machine
 from timeeval.run.model import (
     Attempt,
     AttemptEnded,
@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from timeeval.engines.base import Engine
     from timeeval.run.files import Files
     from timeeval.run.journal import Journal
+    from timeeval.run.policy import Policy
 
 _log = logging.getLogger("TimeEval")
 _T = TypeVar("_T")
 
+GROUP_SECONDS = 0.04  # so long an outcome may wait for others to be recorded with
 CANCEL_PATIENCE = 30.0  # seconds an engine has to end what runs, once it was told to
 
 
@@ -190,7 +192,7 @@ class Loop:
         while True:
             commands: list[Command] = []
             rows: list[Row] = []
-            for event in await self._next_events():
+            for event in await self._next_events(machine):
                 effective = await self._prepared(event, work, preparing)
                 if effective is None:
                     continue
@@ -211,8 +213,16 @@ class Loop:
                 return reason
             self._insist(machine)
 
-    async def _next_events(self) -> list[Event]:
+    async def _next_events(self, machine: Machine) -> list[Event]:
+        """Wait for an event, and for more while no slot is idle because of it: what comes together is one commit."""
         events = [await self._events.get()]
+        deadline = asyncio.get_running_loop().time() + GROUP_SECONDS
+        while machine.can_wait(events[-1]):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    events.append(await self._events.get())
+            except TimeoutError:
+                break
         while not self._events.empty():
             events.append(self._events.get_nowait())
         return events

@@ -43,32 +43,7 @@ from timeeval.run.model import (
     StopRequested,
     Tick,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the machine does when the machinery fails, and how it sends work.
-
-    Attributes
-    ----------
-    infra_retries : int
-        How often an execution is tried again after an infrastructure error.
-    host_failures : int
-        After so many failures of the machinery in a row on one host, the host is set aside; what the loss of a host or
-        of a bundle ended counts as one.
-    patience : float
-        Seconds to wait for a host to come (back) while none is usable, before the run gives up.
-    bundle_seconds : float
-        Executions that are known to be short go to a slot together, as many as fit in this time; 0: never.
-    bundle_most : int
-        The most of a bundle.
-    """
-
-    infra_retries: int = 2
-    host_failures: int = 3
-    patience: float = 30.0
-    bundle_seconds: float = 1.0
-    bundle_most: int = 64
+from timeeval.run.policy import Policy
 
 
 @dataclass(slots=True)
@@ -86,6 +61,7 @@ class _Bundle:
     host: Host
     name: str
     open: int
+    last: str = ""  # the attempt after which its slot is free
 
 
 @dataclass(slots=True)
@@ -200,6 +176,11 @@ class Machine:
             self._dispatch(now, commands, rows)
             self._maybe_finish(now, commands)
         return commands, rows
+
+    def can_wait(self, event: Event) -> bool:
+        """Tell whether an event sends nothing by itself, so that it may be handled together with later ones."""
+        running = self._running.get(event.report.attempt) if isinstance(event, Reported) else None
+        return running is not None and running.bundle.last != running.attempt.id
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -375,6 +356,7 @@ class Machine:
             attempt = Attempt(f"{self._run_id}-{self._issued}", execution.key, number, host.name)
             self._running[attempt.id] = _Running(attempt, execution, bundle)
             attempts.append(attempt)
+        bundle.last = attempts[-1].id
         return tuple(attempts)
 
     def _maybe_finish(self, now: float, commands: list[Command]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
@@ -112,7 +112,8 @@ class Report:
     def to_json(self) -> str:
         """Return the report as one line of JSON (NaN is written as null)."""
         values = {name: None if value is None or value != value else value for name, value in self.values.items()}  # noqa: PLR0124
-        return json.dumps({**asdict(self), "values": values}, allow_nan=False)
+        fields = {name: getattr(self, name) for name in self.__slots__}  # asdict copies deeply: ten times slower
+        return json.dumps({**fields, "values": values}, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

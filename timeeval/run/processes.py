@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -37,9 +37,9 @@ def _children(pid: int) -> Iterator[int]:
             yield from map(int, file.read().split())
 
 
-def resident_memory(pid: int) -> int:
-    """Return the resident memory of a process and everything below it, in bytes."""
-    return sum(_resident(process) for process in (pid, *descendants(pid)))
+def resident_memory(pid: int, below: Sequence[int] | None = None) -> int:
+    """Return the resident memory of a process and everything below it (`below`, where that is known), in bytes."""
+    return sum(_resident(process) for process in (pid, *(descendants(pid) if below is None else below)))
 
 
 def _resident(pid: int) -> int:
@@ -74,7 +74,8 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def oom_kills() -> int:
     """Return how many processes this machine's kernel has killed for want of memory since it started; 0 if unknown."""
     try:
-        text = Path("/proc/vmstat").read_text(encoding="ascii")
+        text = Path("/proc/vmstat").read_bytes()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
+    _, found, rest = text.partition(b"\noom_kill ")
+    return int(rest.partition(b"\n")[0]) if found else 0

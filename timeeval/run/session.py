@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from timeeval.errors import EngineError, TimeEvalError
 from timeeval.run.collected import Collect
 from timeeval.run.journal import FILE_NAME
-from timeeval.run.machine import Policy
+from timeeval.run.policy import Policy
 
 if TYPE_CHECKING:
     from timeeval.engines.base import Engine

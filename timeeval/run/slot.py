@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from timeeval.run.nursery import Child, Nursery
 
 _POLL = 0.1
+_FIRST_POLL = 0.02
 _KILL_SECONDS = 10.0
 LOG_LIMIT = 256 * 1024**2
 _LEAK = 1024**3
@@ -138,7 +139,7 @@ class Slot:
 
     def _watch(self, watch: _Watch, oom_kills: int) -> Ending:
         assert self._connection is not None  # noqa: S101
-        connection, buffer, poll = self._connection, b"", 0.01
+        connection, buffer, poll = self._connection, b"", _FIRST_POLL
         while True:
             readable, _, _ = select.select([connection], [], [], poll)
             if readable:
@@ -154,6 +155,8 @@ class Slot:
                     if "outcome" in message:
                         return self._ended(message, watch)
                     watch.begin(message, time.monotonic())
+                poll = _FIRST_POLL
+                continue
             broken = self._broken_limit(watch)
             if broken is not None:
                 self.close()
@@ -204,9 +207,10 @@ class Slot:
             message["cpu_seconds"],
             max(peak, watch.peak) if peak is not None else watch.peak or None,
         )
-        resident = processes.resident_memory(self._process.pid)
+        below = processes.descendants(self._process.pid)
+        resident = processes.resident_memory(self._process.pid, below)
         self._baseline = self._baseline or resident
-        if message["tired"] or resident > self._baseline + _LEAK or processes.descendants(self._process.pid):
+        if message["tired"] or resident > self._baseline + _LEAK or below:
             self.close()
         return ending
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from timeeval.run.machine import Machine, Policy
+from timeeval.run.machine import Machine
 from timeeval.run.model import (
     Attempt,
     AttemptEnded,
@@ -28,6 +28,7 @@ from timeeval.run.model import (
     StopRequested,
     Tick,
 )
+from timeeval.run.policy import Policy
 
 
 def execution(name: str, seconds: float = 1.0) -> Execution:
@@ -305,6 +306,16 @@ def test_what_is_left_of_a_lost_bundle_runs_again_each_alone_and_counts_once_aga
         assert all(len(bundle) == 1 for bundle in alone if lost & set(bundle))
         commands = drive(drive.ended(drive.machine.running[0]))
     assert drive.machine.remaining == 0
+
+
+def test_an_outcome_after_which_no_slot_is_free_can_wait_for_others() -> None:
+    drive = Bundles(bundle_most=3)
+    first, second, third = started(drive.last)
+    assert drive.machine.can_wait(drive.ended(first))
+    assert drive.machine.can_wait(drive.ended(second))
+    assert not drive.machine.can_wait(drive.ended(third))
+    assert not drive.machine.can_wait(Interrupted(first.id, "worker killed"))
+    assert not drive.machine.can_wait(HostUp("b", 1))
 
 
 def test_a_stop_cancels_each_of_a_bundle() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from timeeval.run.journal import Journal
-from timeeval.run.machine import Machine, Policy
+from timeeval.run.machine import Machine
 from timeeval.run.model import (
     Attempt,
     AttemptEnded,
@@ -36,6 +36,7 @@ from timeeval.run.model import (
     StopRequested,
     Tick,
 )
+from timeeval.run.policy import Policy
 from timeeval.run.records import Limits, MetricIdentity, RunInfo, Scored
 
 HOSTS = ("a", "b", "c")

@@ -15,9 +15,20 @@ from timeeval.run import conduct as conducting
 from timeeval.run import loop as looping
 from timeeval.run.conduct import Plan, conduct
 from timeeval.run.journal import FILE_NAME, Journal
-from timeeval.run.machine import Policy
-from timeeval.run.model import Attempt, Cell, Execution, HostLost, HostUp, Interrupted, Outcome, Report, Reported
+from timeeval.run.model import (
+    Attempt,
+    AttemptEnded,
+    Cell,
+    Execution,
+    HostLost,
+    HostUp,
+    Interrupted,
+    Outcome,
+    Report,
+    Reported,
+)
 from timeeval.run.packing import PackingError, encode
+from timeeval.run.policy import Policy
 from timeeval.run.records import MetricIdentity, RunInfo
 from timeeval.run.session import Place
 
@@ -264,3 +275,20 @@ def test_jobs_have_a_header_that_needs_no_pickle():
     from timeeval.run.packing import decode
 
     assert decode(encode({"kind": "call"}, b"\x80\x05payload")) == ({"kind": "call"}, b"\x80\x05payload")
+
+
+def test_outcomes_of_a_bundle_that_come_together_are_one_commit(tmp_path, monkeypatch):
+    commits: list[int] = []
+    write = Journal.write
+
+    def counted(journal, rows):
+        commits.append(sum(isinstance(row, AttemptEnded) for row in rows))
+        write(journal, rows)
+
+    def quick(_engine, attempt):
+        return Reported(Report(attempt.id, Outcome.OK, attempt.host, 1.0, 1.01, values={"ROC_AUC": 0.5}))
+
+    monkeypatch.setattr(Journal, "write", counted)
+    conduct(plan(tmp_path, 40), Place(FakeEngine(quick, hosts=("a",)), policy=Policy(bundle_most=8)))
+    assert sum(commits) == 40
+    assert max(commits) == 8

@@ -16,7 +16,7 @@ from timeeval import series
 
 @pytest.fixture
 def file(data: Path) -> Path:
-    series._tables.clear()
+    series._loaded.clear()
     return data / "one.test.csv"
 
 
@@ -47,14 +47,14 @@ def test_a_file_is_read_once_and_again_when_it_changed(file, monkeypatch):
 
 def test_labels_alone_read_only_the_labels(file):
     assert series.labels_of(file).sum() == 3
-    assert not series._tables
+    assert not series._loaded
 
 
 def test_the_cache_is_bounded(data, file, monkeypatch):
     monkeypatch.setattr(series, "CACHE_BYTES", 1)
     for name in ("one", "two", "multi"):
         series.features_of(data / f"{name}.test.csv")
-    assert [Path(key[0]).name for key in series._tables] == ["multi.test.csv"]
+    assert [Path(key[0]).name for key in series._loaded] == ["multi.test.csv"]
 
 
 numbers = st.one_of(
