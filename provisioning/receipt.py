@@ -205,7 +205,10 @@ def covers(receipt: Receipt, needs: Needs) -> list[str]:
         lines.append(f"images were not verified: {_some(lacking)}")
     modules = [name for name in needs.modules if name not in receipt.modules]
     if modules:
-        lines.append(f"modules were not verified: {_some(modules)}")
+        lines.append(
+            f"the environment has no module {_some(modules)}: name what provides it in [environment] requirements of "
+            "the cluster file, or your own project in projects"
+        )
     return lines
 
 

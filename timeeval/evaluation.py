@@ -146,8 +146,12 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
         kept = layout.kept_outcome(results_dir, attempt_id)
         if kept is not None:
             return kept.to_json()
-        if header.get("proven") is not None and "standing" in attempt:
-            changed = standing.held(attempt["standing"]).changed(header["proven"])
+        header |= {"host": host, "remote": "run_id" in attempt}  # an engine of this very machine names no run
+        known = standing.held(attempt["standing"]) if "standing" in attempt else None
+        if known is not None and (code := known.code_file(results_dir)):
+            header["code"] = code
+        if known is not None and header.get("proven") is not None:
+            changed = known.changed(header["proven"])
             if changed:
                 now = time.time()
                 return Report(attempt_id, Outcome.INFRA, host, started, now, error=changed, changed=True).to_json()

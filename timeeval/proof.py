@@ -15,6 +15,7 @@ from timeeval.run import standing
 if TYPE_CHECKING:
     from provisioning.receipt import Receipt
     from provisioning.resources.base import DatasetNeed
+    from timeeval.run.local_code import Source
 
 SCHEMA = "timeeval.proof/1"
 
@@ -76,6 +77,8 @@ class Proof:
         sources: Mapping[str, Path],
         datasets: Sequence[DatasetNeed],
         claim: Claim,
+        *,
+        code: Mapping[str, Source] | None = None,
     ) -> Proof:
         """Put receipts together.
 
@@ -91,6 +94,8 @@ class Proof:
             The files that attempts read, with the folders as nodes have them.
         claim : Claim
             How the receipts came about.
+        code : mapping, optional
+            The user's own modules, which are not installed on the nodes.
 
         Raises
         ------
@@ -137,6 +142,7 @@ class Proof:
                         if claim.verified or file in proven.datasets[str(need.path)].files
                     },
                     images=image_ids,
+                    code=code,
                 )
                 for node, proven in receipts.items()
             },

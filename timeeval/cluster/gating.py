@@ -16,6 +16,7 @@ from provisioning.noderange import fold
 from provisioning.resources.base import Needs
 from timeeval.cluster.translated import translated
 from timeeval.proof import Claim, Proof
+from timeeval.run import local_code
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -75,7 +76,8 @@ def gate(
 
     images = dict.fromkeys(wanted.images, receipt.image_id)
     claim = Claim("ssh", True, mend, "Run `timeeval-provision up` for all of them together")
-    return Proof.of(receipts, images, sources, receipt.placed(cluster, wanted).datasets, claim), good
+    needed = receipt.placed(cluster, wanted).datasets
+    return Proof.of(receipts, images, sources, needed, claim, code=local_code.collect()), good
 
 
 def _up(cluster: Cluster, hosts: str) -> str:

@@ -31,6 +31,7 @@ from timeeval.engines.joined_depot import JoinedDepot
 from timeeval.engines.joined_link import Link, Scheduler, machine_of
 from timeeval.errors import EngineError
 from timeeval.proof import Claim
+from timeeval.run import local_code
 from timeeval.run.layout import PRIVATE
 from timeeval.run.session import Place
 
@@ -290,4 +291,5 @@ def _proof(seen: Mapping[str, Seen], question: Mapping[str, Any]) -> Proof:
         lambda _host: "mend it there and run again with --resume",
         "Make them the same on all hosts, or leave hosts out with --exclude",
     )
-    return proof_of({name: receipt_of(name, host.answer) for name, host in seen.items()}, question, {}, claim)
+    receipts = {name: receipt_of(name, host.answer) for name, host in seen.items()}
+    return proof_of(receipts, question, {}, claim, local_code.collect())

@@ -24,6 +24,7 @@ from timeeval.proof import Claim, Proof
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
+    from timeeval.run.local_code import Source
 
 LOOK = "timeeval.cluster.observing:look_from_worker"
 
@@ -137,12 +138,16 @@ def lacking(question: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
 
 
 def proof_of(
-    receipts: Mapping[str, Receipt], question: Mapping[str, Any], sources: Mapping[str, Path], claim: Claim
+    receipts: Mapping[str, Receipt],
+    question: Mapping[str, Any],
+    sources: Mapping[str, Path],
+    claim: Claim,
+    code: Mapping[str, Source] | None = None,
 ) -> Proof:
     """Put together what was seen of all hosts; raises `timeeval.errors.TimeEvalError` where they differ."""
     datasets = [DatasetNeed(PurePosixPath(folder), (), tuple(paths)) for folder, paths in question["files"].items()]
     images = [name for name in question["images"] if any(name in receipt.images for receipt in receipts.values())]
-    return Proof.of(receipts, dict.fromkeys(images, _image), sources, datasets, claim)
+    return Proof.of(receipts, dict.fromkeys(images, _image), sources, datasets, claim, code=code)
 
 
 def _image(receipt: Receipt, name: str) -> str | None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.constants import EXECUTION_LOG
 from timeeval.errors import InfrastructureError
+from timeeval.run import local_code
 from timeeval.run.model import Outcome
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
         _send(connection, {"phase": phase, "values": _numbers(so_far), **limits})
 
     try:
+        if header.get("code"):
+            local_code.install(header["code"])
         if header["kind"] == "call":
             for function in pickle.loads(payload):  # noqa: S301 - comes from the driver over an authenticated channel
                 function()
@@ -100,6 +103,8 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
     except BaseException as error:  # noqa: BLE001 - whatever ends an experiment is its outcome
         answer["outcome"] = _outcome(error).value
         answer["error"] = _one_line(error)
+        if isinstance(error, ModuleNotFoundError) and header.get("remote"):
+            answer["error"] += f"; {_missing_module(error, header['host'])}"
         text = "".join(traceback.format_exception(error))
         answer["traceback"] = text[-_TRACEBACK_LIMIT:]
         _log(text)
@@ -127,10 +132,7 @@ def _evaluate(
     try:
         experiment = unpack_experiment(header, payload)
     except ImportError as error:
-        raise InfrastructureError(
-            f"what the experiment needs cannot be imported here: {error}",
-            remedy="Name the package in the requirements of cluster.toml and run `timeeval-provision create-envs`",
-        ) from error
+        raise _missing_module(error, header["host"]) from error
     answer["hyper_params"] = params_text(experiment)
     experiment.check_compatible()
     experiment = experiment.with_heuristics()
@@ -142,6 +144,15 @@ def _evaluate(
         result=values,
     )
     answer["hyper_params"] = values["hyper_params"]
+
+
+def _missing_module(error: ImportError, host: str) -> InfrastructureError:
+    return InfrastructureError(
+        f"the module {error.name or '?'} cannot be imported here: {error}",
+        host=host,
+        remedy="Name what provides it in [environment] requirements of cluster.toml and run `timeeval-provision "
+        "create-envs`",
+    )
 
 
 def _limits(experiment: Experiment) -> dict[str, dict[str, float | None]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from timeeval.datasets.locations import readable
 from timeeval.errors import TimeEvalError
-from timeeval.run import provenance, session
+from timeeval.run import local_code, provenance, session
 from timeeval.run.collected import Collect
 from timeeval.run.conduct import Outcomes, Plan, conduct, metric_identities, unique_cells
 from timeeval.run.durations import Durations
@@ -127,7 +127,7 @@ class Evaluation:
                 origin=place.origin,
                 hosts=place.hosts,
                 needs=self._needs,
-                local_modules=packer.local_module_names,
+                local_modules=local_code.digests(local_code.collect()),
             ),
         )
         plan = Plan(

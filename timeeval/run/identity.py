@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from timeeval.params.params import SearchedParams
+from timeeval.run.local_code import local_modules
 from timeeval.run.model import Cell, Execution
-from timeeval.run.packing import local_modules
 
 if TYPE_CHECKING:
     from timeeval.experiment import Experiment

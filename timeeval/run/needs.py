@@ -116,6 +116,7 @@ def _split(path: Path, relative: set[str]) -> tuple[Path, str]:
 
 
 def _modules(algorithms: Sequence[Algorithm]) -> list[str]:
+    from timeeval.run import local_code
     from timeeval.run.packing import Packer, PackingError
 
     found: set[str] = set()
@@ -126,7 +127,7 @@ def _modules(algorithms: Sequence[Algorithm]) -> list[str]:
         except PackingError:
             continue  # the run itself says so, with the cause
         found |= _imported_by(pickled)
-    installed = {name.partition(".")[0] for name in found} - set(sys.stdlib_module_names)
+    installed = {name.partition(".")[0] for name in found} - set(sys.stdlib_module_names) - set(local_code.collect())
     return sorted(installed - _ALWAYS_THERE)
 
 

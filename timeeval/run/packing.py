@@ -12,7 +12,6 @@ import json
 import pickle
 import struct
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.errors import TimeEvalError
 from timeeval.params.base import ParameterConfig
+from timeeval.run.local_code import local_modules
 
 if TYPE_CHECKING:
     from timeeval.algorithm import Algorithm
@@ -81,11 +81,6 @@ class Packer:
         self._locate = locate or (lambda path: path)
         self._modules = local_modules()
         self._pickled: dict[int, tuple[Any, bytes]] = {}
-
-    @property
-    def local_module_names(self) -> list[str]:
-        """Modules whose functions and classes travel by value."""
-        return sorted(module.__name__ for module in self._modules)
 
     def algorithm(self, algorithm: Algorithm) -> bytes:
         """Pickle an algorithm without its parameter grid.
@@ -212,26 +207,6 @@ def _slim(algorithm: Algorithm) -> Algorithm:
     slim = copy.copy(algorithm)
     slim.param_config = ParameterConfig.defaults()
     return slim
-
-
-def local_modules() -> list[ModuleType]:
-    """Return the loaded modules that lie beside the script or in the working directory and are not installed."""
-    roots = {Path.cwd()}
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    roots.update(Path(entry).resolve() for entry in (sys.path[:1] if sys.path[0] else []))
-    if script is not None:
-        roots.add(Path(script).resolve().parent)
-    installed = [Path(path).resolve() for name, path in sysconfig.get_paths().items() if "lib" in name]
-    installed += [Path(prefix).resolve() for prefix in {sys.prefix, sys.base_prefix} if prefix not in {"/usr", "/"}]
-    found = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name == "__main__" or file is None or not file.endswith(".py") or name.partition(".")[0] in _OURS:
-            continue
-        path = Path(file)
-        if any(path.is_relative_to(root) for root in roots) and not any(path.is_relative_to(i) for i in installed):
-            found.append(module)
-    return found
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def collect(
     place: str,
     proof: Mapping[str, Any] | None,
     needs: Mapping[str, Any],
-    local_modules: Sequence[str],
+    local_modules: Mapping[str, str],
     origin: Mapping[str, str] | None = None,
     hosts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def collect(
         What the gate saw of the nodes.
     needs : mapping
         The document of needs.
-    local_modules : sequence of str
-        Modules that travel with the jobs.
+    local_modules : mapping of str to str
+        The user's own modules, which travel with the run: SHA-256 of their sources, by name.
     origin : mapping, optional
         Cluster file, and the folder on its nodes that experiments write to.
     hosts : mapping, optional
@@ -66,7 +66,7 @@ def collect(
         "origin": None if origin is None else dict(origin),
         "seed": {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED"), "experiments": "fresh from the system for each"},
         "needs": dict(needs),
-        "local_modules": list(local_modules),
+        "local_modules": dict(local_modules),
     }
 
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timeeval.errors import InfrastructureError
+from timeeval.run.layout import PRIVATE
+
+if TYPE_CHECKING:
+    from timeeval.run.local_code import Source
 
 SCHEMA = "timeeval.standing/1"
 VARIABLE = "TIMEEVAL_STANDING"
@@ -38,6 +44,7 @@ def document(
     records: Mapping[str, Sequence[Any]],
     files: Mapping[str, Sequence[Any]],
     images: Mapping[str, str],
+    code: Mapping[str, Source] | None = None,
 ) -> str:
     """Return the standing of a host as text.
 
@@ -57,10 +64,13 @@ def document(
         Path -> (sha256, size, mtime_ns, inode, ctime_ns) of each package's RECORD, of each dataset file.
     images : mapping
         Name -> id by which the host's engine starts it.
+    code : mapping, optional
+        The user's own modules, which are not installed there.
     """
     names = ("host", "since", "mend", "machine_id", "boot_id", "environment", "records", "files", "images")
     values = (host, since, mend, machine_id, boot_id, environment, dict(records), dict(files), dict(images))
-    return json.dumps({"schema": SCHEMA, **dict(zip(names, values, strict=True))}, sort_keys=True)
+    sources = {name: asdict(source) for name, source in (code or {}).items()}
+    return json.dumps({"schema": SCHEMA, **dict(zip(names, values, strict=True)), "code": sources}, sort_keys=True)
 
 
 def digest_of(text: str) -> str:
@@ -102,6 +112,9 @@ class Standing:
         if not isinstance(self._facts, dict) or self._facts.get("schema") != SCHEMA:
             raise ValueError(f"not a {SCHEMA}")
         self._inspect = inspect or _engine_image
+        code = self._facts.get("code")
+        self._code = json.dumps(code, sort_keys=True) if code else ""
+        self._code_digest = digest_of(self._code)
         self._read: dict[str, Stamp] = {}  # files that were read here and held what was proven
         self._folders: dict[str, Stamp] = {}  # folders of packages that were gone through
         self._asked: dict[str, float] = {}
@@ -128,6 +141,24 @@ class Standing:
         )
         facts = self._facts
         return f"changed since {facts['since']}: {what} on {facts['host']}; {facts['mend']}" if what else ""
+
+    def code_file(self, results_dir: Path) -> str:
+        """Put the user's modules down in the results folder, where processes of experiments find them.
+
+        Returns
+        -------
+        str
+            The file; empty when there are none.
+        """
+        if not self._code:
+            return ""
+        path = results_dir / PRIVATE / f"code-{self._code_digest}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+            partial.write_text(self._code, encoding="utf-8")
+            partial.replace(path)
+        return str(path)
 
     def _machine(self) -> str:
         if self._booted is None:  # this process would not outlive another start

@@ -22,6 +22,7 @@ from timeeval.durations import Duration
 from timeeval.errors import DockerMemoryError, DockerTimeoutError, InfrastructureError
 from timeeval.evaluation import SlotPool, pack, run_job
 from timeeval.run import layout, slot, standing
+from timeeval.run.local_code import Source
 from timeeval.run.model import Outcome, Report
 from timeeval.run.packing import Packer, PackingError, decode
 
@@ -110,6 +111,42 @@ def test_nothing_is_computed_on_a_host_that_changed(pool, experiment_of, results
     lost = Report.from_json(run_job(job, {"id": "r1-3", "host": "here", "standing": "0" * 64}, pool))
     assert (lost.outcome, lost.changed) == (Outcome.INFRA, False)
     assert "did not come to its worker" in lost.error
+
+
+def standing_with(**code):
+    facts = {"host": "here", "since": "verified", "mend": "", "machine_id": "", "boot_id": "", "environment": None}
+    return standing.hold(standing.document(records={}, files={}, images={}, code=code, **facts))
+
+
+def test_own_modules_are_imported_where_they_are_not_installed(run, pool, experiment_of, results):
+    def imports(data, args):
+        import only_sent
+
+        return deviation(data, args) * only_sent.VALUE
+
+    job = pack(experiment_of(imports), results)
+    for number, value in enumerate(("1", "'text'", "1")):
+        known = standing_with(only_sent=Source(f"VALUE = {value}\n", package=False, file="/home/me/only_sent.py"))
+        attempt = {"id": f"r1-m{number}", "host": "here", "standing": known}
+        report = Report.from_json(run_job(job, attempt, pool))
+        assert (report.outcome is Outcome.OK) == (value == "1"), report.error
+    assert len(list(layout.work_dir(results, "x").parents[1].glob("code-*.json"))) == 2
+
+
+def test_a_module_that_a_node_lacks_is_named_with_the_host_and_the_remedy(pool, experiment_of, results):
+    def imports(data, args):
+        import nowhere_installed
+
+        return nowhere_installed
+
+    job = pack(experiment_of(imports), results)
+    for number, remote in enumerate(({}, {"run_id": "r1"})):
+        report = Report.from_json(run_job(job, {"id": f"r1-n{number}", "host": "node7", **remote}, pool))
+        assert report.outcome is Outcome.ERROR
+        assert report.error.startswith("ModuleNotFoundError(\"No module named 'nowhere_installed'\")")
+        hint = "node7: the module nowhere_installed cannot be imported here"
+        assert (hint in report.error) == bool(remote)
+        assert ("[environment] requirements" in report.error) == bool(remote)
 
 
 def test_functions_travel_by_value_with_globals_and_helpers(run):

@@ -1,0 +1,3 @@
+from .deviation import Deviation
+
+__all__ = ["Deviation"]
