@@ -50,21 +50,27 @@ class Places:
     """Where the user's modules may lie, and what is installed."""
 
     def __init__(self) -> None:
-        roots = {Path.cwd()}
         script = getattr(sys.modules.get("__main__"), "__file__", None)
-        if sys.path and sys.path[0]:
-            roots.add(Path(sys.path[0]).resolve())
-        if script is not None:
-            roots.add(Path(script).resolve().parent)
         self.script = None if script is None else Path(script)
-        self.roots = tuple(f"{root}/" for root in sorted(roots))
-        installed = [Path(path).resolve() for name, path in sysconfig.get_paths().items() if "lib" in name]
-        installed += [Path(prefix).resolve() for prefix in {sys.prefix, sys.base_prefix} if prefix not in {"/usr", "/"}]
-        self._installed = tuple(f"{path}/" for path in installed)
+        roots = {Path.cwd()}
+        if sys.path and sys.path[0]:
+            roots.add(Path(sys.path[0]))
+        if self.script is not None:
+            roots.add(self.script.parent)
+        self._roots = _folders(roots)
+        libraries = {Path(path) for name, path in sysconfig.get_paths().items() if "lib" in name}
+        prefixes = {Path(prefix) for prefix in (sys.prefix, sys.base_prefix) if prefix not in {"/usr", "/"}}
+        self._installed = _folders(libraries | prefixes)
 
     def own(self, file: str) -> bool:
         """Tell whether a file is the user's."""
-        return file.startswith(self.roots) and not file.startswith(self._installed)
+        installed = file.startswith(self._installed) or "/site-packages/" in file or "/dist-packages/" in file
+        return file.startswith(self._roots) and not installed
+
+
+def _folders(paths: set[Path]) -> tuple[str, ...]:
+    """Return folders as beginnings of paths, each also by its name without links."""
+    return tuple(sorted({f"{path}/" for known in paths for path in (known.absolute(), known.resolve())}))
 
 
 def local_modules() -> list[ModuleType]:

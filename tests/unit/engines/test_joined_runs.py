@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +87,36 @@ def test_a_run_is_observed_on_its_workers_and_writes_where_all_can_see(scheduler
     assert {facts["carrier"] for facts in proof["nodes"].values()} == {"worker"}
     assert proof["datasets"].keys() == {str(DATA)}
     assert not list((run.results_path / ".timeeval").glob("token-*"))
+
+
+SCRIPT = """
+import numpy as np
+from beside import absolute
+from timeeval import Algorithm, DatasetManager, DefaultMetrics, TimeEval
+from timeeval.adapters import FunctionAdapter
+
+def scores(data: np.ndarray, args: dict) -> np.ndarray:
+    import beside_and_late
+    return beside_and_late.as_floats(absolute(data))
+
+datasets = DatasetManager({data!r}, create_if_missing=False)
+TimeEval(datasets, [{dataset!r}], [Algorithm("own", FunctionAdapter(scores))], metrics=[DefaultMetrics.ROC_AUC]).run()
+"""
+
+
+def test_the_command_runs_a_script_with_its_own_modules_there(scheduler: Scheduler, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(data=str(DATA), dataset=DATASET))
+    (tmp_path / "beside.py").write_text("def absolute(data):\n    return abs(data[:, 0])\n")
+    (tmp_path / "beside_and_late.py").write_text("def as_floats(values):\n    return values.astype(float)\n")
+    command = [Path(sys.executable).with_name("timeeval-run"), script, "--scheduler", scheduler.address, "--json"]
+    done = subprocess.run(
+        [*command, "--results", tmp_path / "results"], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcomes"] == {"ok": 1}
+    text = next((tmp_path / "results").glob("*/run.json")).read_text()
+    assert json.loads(text)["runs"][0]["local_modules"].keys() == {"beside", "beside_and_late"}
 
 
 def test_files_are_fetched_from_workers_that_do_not_see_the_results(

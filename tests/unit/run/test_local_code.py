@@ -57,7 +57,7 @@ def collected(project: Path, script: str = "script.py") -> dict[str, dict[str, o
         file.write("\nfound = collect()\n")  # while it runs as __main__, as an evaluation does
     done = subprocess.run(
         [sys.executable, "-c", COLLECT, str(project), script],
-        cwd=project.parent,
+        cwd=project,
         capture_output=True,
         text=True,
         check=True,
@@ -84,6 +84,20 @@ def test_loaded_modules_travel_with_their_packages_and_what_they_name(project: P
 def test_folders_without_init_are_packages_as_well(project: Path) -> None:
     (project / "script.py").write_text("import plain.inner.leaf\nimport numpy\n")
     assert collected(project).keys() == {"plain", "plain.inner", "plain.inner.leaf"}
+
+
+@pytest.mark.parametrize("installed", ["project/.venv/lib/python3.11/site-packages", "elsewhere"])
+def test_what_is_installed_or_lies_elsewhere_stays(project: Path, installed: str) -> None:
+    folder = project.parent / installed
+    folder.mkdir(parents=True)
+    (folder / "foreign.py").write_text("")
+    (project / "script.py").write_text(f"import sys\nsys.path.append({str(folder)!r})\nimport foreign, helper\n")
+    assert collected(project).keys() == {"helper"}
+
+
+def test_a_script_is_reached_through_a_link(project: Path) -> None:
+    (project.parent / "link").symlink_to(project)
+    assert collected(project.parent / "link").keys() >= {"helper", "lab.methods.deep"}
 
 
 def test_what_is_too_large_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
