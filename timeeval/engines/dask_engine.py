@@ -13,7 +13,6 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -313,7 +312,8 @@ class DaskEngine:
             slot = member.slot_of(attempt_id)
             if slot is not None:
                 del slot.open[attempt_id]
-            self._run(self._pump(member))
+            if slot is None or not slot.open:  # while a bundle goes on, nothing else can start there
+                self._run(self._pump(member))
 
     async def _dask_failed(self, attempt_id: str, reason: str) -> None:
         """Clean up after an attempt that came back without a report, then say so of all that went with it."""
@@ -343,7 +343,7 @@ class DaskEngine:
                 "attempts": [attempt.id for attempt in parcel.attempts],
                 "task": self._task,
                 "jobs": [base64.b64encode(job).decode() for job in parcel.jobs],
-                "details": [json.dumps({**asdict(attempt), **common}) for attempt in parcel.attempts],
+                "details": [json.dumps({**attempt.fields(), **common}) for attempt in parcel.attempts],
                 "worker": slot.address,
             }
             with contextlib.suppress(EngineError):  # then the guard is gone, and that is news of its own

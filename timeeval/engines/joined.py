@@ -13,7 +13,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -315,7 +315,7 @@ class JoinedEngine:
                     attempts=[attempt.id for attempt in parcel.attempts],
                     task=self._task,
                     jobs=[base64.b64encode(job).decode() for job in parcel.jobs],
-                    details=[json.dumps({**asdict(attempt), **common}) for attempt in parcel.attempts],
+                    details=[json.dumps({**attempt.fields(), **common}) for attempt in parcel.attempts],
                     worker=slot.worker,
                 )
 
