@@ -90,6 +90,13 @@ class SlotPool:
             self._stops.setdefault(attempt_id, threading.Event()).set()
         return running
 
+    def end_run(self, run_id: str) -> None:
+        """Kill all attempts of a run."""
+        with self._lock:
+            for attempt_id, stop in self._stops.items():
+                if run_of(attempt_id) == run_id:
+                    stop.set()
+
     def cancel(self, attempt_id: str) -> bool:
         """Kill an attempt that runs; return whether there was one."""
         with self._lock:
@@ -174,6 +181,11 @@ def forbid_job(attempt_id: str) -> bool:
     return _pool.forbid(attempt_id)
 
 
+def end_run(run_id: str) -> None:
+    """Kill all attempts of a run in this process' own pool."""
+    _pool.end_run(run_id)
+
+
 def _run(header: dict[str, Any], payload: bytes, results_dir: Path, attempt_id: str, pool: SlotPool) -> Ending:
     work_dir = layout.work_dir(results_dir, attempt_id)
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -227,4 +239,4 @@ def remove_containers(attempt_id: str) -> str:
     return ""
 
 
-__all__ = ["SlotPool", "cancel_job", "forbid_job", "pack", "remove_containers", "run_job"]
+__all__ = ["SlotPool", "cancel_job", "end_run", "forbid_job", "pack", "remove_containers", "run_job"]

@@ -241,6 +241,7 @@ class JoinedEngine:
         job = {"standing": member.host.standing, "folder": folder}
         try:
             await self._link.ask(address, f"{WORKER}:settle", job, ANSWER_SECONDS)
+            await self._link.send(do="keep", run=self._run_id, worker=address)
         except EngineError as error:
             logger.warning("The worker %s on %s is not used: %s", address, member.host.name, error)
             return

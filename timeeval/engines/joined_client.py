@@ -3,7 +3,7 @@
 Like the gateway it speaks JSON lines with the driver and loads no pickle that names anything. It tells which workers
 there are, carries attempts to them, and never ends, restarts or retires one.
 
-Messages of the driver: ``{"do": "carry" | "cancel" | "ask" | "fetch", ...}``; to it: ``{"event": "up" |
+Messages of the driver: ``{"do": "carry" | "cancel" | "ask" | "fetch" | "keep", ...}``; to it: ``{"event": "up" |
 "workers" | "report" | "interrupted" | "answer", ...}``.
 """
 
@@ -17,7 +17,7 @@ import os
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timeeval.engines import joined_worker
 from timeeval.engines.gateway import Gateway, refuse_pickles
@@ -25,12 +25,21 @@ from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, incoming, version
 from timeeval.errors import EngineError
 from timeeval.evaluation import forbid_job
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
+BEAT_SECONDS = 15.0
+LEASE_SECONDS = 120.0
 
 
 class JoinedGateway(Gateway):
     """Carries attempts to workers of others, and says which of them come and go."""
+
+    def __init__(self, client: Client, voice: Voice) -> None:
+        super().__init__(client, voice)
+        self._known: dict[str, dict[str, Any]] = {}  # what each worker says of itself, by its address
 
     async def _obey(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -41,6 +50,7 @@ class JoinedGateway(Gateway):
                     "cancel": self._cancel,
                     "ask": self._ask,
                     "fetch": self._fetch,
+                    "keep": self._keep,
                 }
                 task = asyncio.create_task(acts[message.pop("do")](**message))
                 self._tasks.add(task)
@@ -52,14 +62,14 @@ class JoinedGateway(Gateway):
 
     async def _watch(self) -> None:
         """Tell of the workers whenever they change, each with what it says of itself."""
-        known: dict[str, dict[str, Any]] = {}
+        known = self._known
         told: object = None
         while True:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     seen = (await self._client.scheduler.identity())["workers"]
                     new = [address for address in seen if address not in known]
-                    known |= dict(zip(new, await asyncio.gather(*map(self._greet, new)), strict=True))
+                    known.update(zip(new, await asyncio.gather(*map(self._greet, new)), strict=True))
             except (OSError, TimeoutError):
                 self._scheduler_lost.set()
                 return
@@ -71,6 +81,14 @@ class JoinedGateway(Gateway):
                 told = workers
                 self._voice.say(event="workers", workers=workers)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _keep(self, run: str, worker: str) -> None:
+        """Tell a worker again and again that the driver of a run lives, until the worker is gone."""
+        while worker in self._known:
+            with contextlib.suppress(Exception):  # it may be leaving, or busy; the lease outlasts some lost beats
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._client.run(joined_worker.beat, run, LEASE_SECONDS, workers=[worker])
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _greet(self, address: str) -> dict[str, Any]:
         try:

@@ -12,11 +12,14 @@ import json
 import os
 import shutil
 import stat
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from timeeval.engines.worker_main import execute
+from timeeval.run.layout import PRIVATE
 
 PIECE = 4 << 20
 
@@ -61,6 +64,37 @@ def settle(job: bytes, attempt: Mapping[str, Any]) -> str:
     return json.dumps({"standing": hold(asked["standing"])})
 
 
+_leases: dict[str, float] = {}  # of each run, when its driver is taken for dead
+_leases_lock = threading.Lock()
+
+
+def beat(run: str, lease: float) -> bool:
+    """Take a sign of life of a run's driver: after so many seconds without another its attempts here are killed."""
+    with _leases_lock:
+        alone = not _leases
+        _leases[run] = time.monotonic() + lease
+    if alone:
+        threading.Thread(target=_watch_leases, name="timeeval-lease", daemon=True).start()
+    return True
+
+
+def _watch_leases() -> None:
+    from timeeval.evaluation import end_run
+
+    while True:
+        with _leases_lock:
+            now = time.monotonic()
+            over = [run for run, until in _leases.items() if until < now]
+            for run in over:
+                del _leases[run]
+            left = min(_leases.values(), default=None)
+        for run in over:
+            end_run(run)
+        if left is None:
+            return
+        time.sleep(max(0.05, min(left - now, 1.0)))
+
+
 def sees(job: bytes, attempt: Mapping[str, Any]) -> str:
     """Tell whether a file of the driver is here, under the same name and with the same content."""
     del attempt
@@ -99,6 +133,8 @@ def remove(job: bytes, attempt: Mapping[str, Any]) -> str:
     root, folders = json.loads(job)
     for folder in folders:
         shutil.rmtree(Path(root) / folder, ignore_errors=True)
+    for sources in Path(root, PRIVATE).glob("code-*.json"):  # put down again when they are needed
+        sources.unlink(missing_ok=True)
     for folder, _, _ in os.walk(root, topdown=False):
         with contextlib.suppress(OSError):  # not empty
             os.rmdir(folder)  # noqa: PTH106

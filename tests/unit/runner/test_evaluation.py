@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from small_data import algorithm, deviation
 
-from timeeval import ResourceConstraints, TrainingType
+from timeeval import ResourceConstraints, TrainingType, evaluation
 from timeeval.durations import Duration
+from timeeval.engines import joined_worker
 from timeeval.errors import DockerMemoryError, DockerTimeoutError, InfrastructureError
 from timeeval.evaluation import SlotPool, pack, run_job
 from timeeval.run import layout, slot, standing
@@ -111,6 +112,35 @@ def test_nothing_is_computed_on_a_host_that_changed(pool, experiment_of, results
     lost = Report.from_json(run_job(job, {"id": "r1-3", "host": "here", "standing": "0" * 64}, pool))
     assert (lost.outcome, lost.changed) == (Outcome.INFRA, False)
     assert "did not come to its worker" in lost.error
+
+
+def test_attempts_of_a_driver_that_fell_silent_end(pool, experiment_of, results, monkeypatch):
+    monkeypatch.setattr(evaluation, "_pool", pool)
+
+    def sleeps(data, args):
+        time.sleep(600)
+
+    job, answers = pack(experiment_of(sleeps), results), []
+    for run in ("silent", "alive"):
+        attempt = {"id": f"{run}-1", "host": "here"}
+        threading.Thread(target=lambda a=attempt: answers.append(Report.from_json(run_job(job, a)))).start()
+    deadline = time.monotonic() + 20
+    while not all((layout.work_dir(results, f"{run}-1") / "execution.log").exists() for run in ("silent", "alive")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    joined_worker.beat("alive", 600)
+    joined_worker.beat("silent", 600)
+    joined_worker.beat("silent", 0.01)
+    while not answers and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [(report.attempt, report.outcome) for report in answers] == [("silent-1", Outcome.CANCELLED)]
+    joined_worker.beat("alive", 0.01)
+    while len(answers) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert answers[1].attempt == "alive-1"
+    while joined_worker._leases and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert joined_worker._leases == {}
 
 
 def standing_with(**code):
