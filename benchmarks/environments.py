@@ -24,7 +24,7 @@ from provisioning.plan import Job, run
 from provisioning.resources.environment import EnvironmentResource
 from provisioning.resources.environment.resource import EnvironmentPlan, wheels_on_node
 from provisioning.scan import cache_folder
-from provisioning.transfer.star import Star
+from provisioning.transfer.fanout import Fanout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from provisioning.resources.base import Facts, Needs
 
 WORK = "pandas, scikit-learn, distributed"
+TIMES = 2
 PEER = "benchmarks._environments_node"
 SANDBOX = Path(".sandbox/cluster.toml")
 
@@ -73,11 +74,14 @@ class Bench:
         """Yield all measurements."""
         first, everyone = self.cluster.nodes[:1], self.cluster.nodes
         self.ours(first)  # locks, fetches and compiles
-        bare = self.fresh(first, WithoutByteCode())
-        yield Row(f"installed: {WORK}", bare, self.peer(first[0], compile_=False), "s", 4)
-        ready = self.fresh(first)
-        yield Row(f"ready to run: {WORK}", ready, self.peer(first[0], compile_=True), "s", 2)
-        idle = min(self.ours(first) for _ in range(3))
+        for work, compile_, goal in (("installed", False, 4), ("ready to run", True, 2)):
+            # in turn, and the best of each: what else the machine does only ever adds
+            ours, peer = [], []
+            for _ in range(TIMES):
+                ours.append(self.fresh(first, EnvironmentResource() if compile_ else WithoutByteCode()))
+                peer.append(self.peer(first[0], compile_=compile_))
+            yield Row(f"{work}: {WORK}", min(ours), min(peer), "s", goal)
+        idle = min(self.ours(first) for _ in range(5))
         yield Row("nothing to do on one node", idle, None, "s", 0.5, absolute=True)
         idle = min(self.ours(everyone) for _ in range(3)) / len(everyone)
         yield Row(f"nothing to do on {len(everyone)} nodes, per node", idle, None, "s", 0.5, absolute=True)
@@ -88,7 +92,7 @@ class Bench:
 
     def ours(self, nodes: Sequence[Node], resource: EnvironmentResource | None = None) -> float:
         """Return the seconds of `create-envs` on nodes as they are."""
-        job = Job(self.cluster, tuple(nodes), [resource or EnvironmentResource()], Star())
+        job = Job(self.cluster, tuple(nodes), [resource or EnvironmentResource()], Fanout())
         begin = time.monotonic()
         report = run(job)
         seconds = time.monotonic() - begin

@@ -12,6 +12,7 @@ from provisioning.node.switching import previous_of, remove
 from provisioning.node.tools import Beat, RefusedError, run
 from provisioning.node.tree import safe_path
 
+_STANDALONE = "name the folder of a standalone build under python_from (python-build-standalone)"
 _COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
 
 
@@ -42,8 +43,7 @@ def base(args: dict[str, Any], prefix: Path, staging: Path, beat: Beat) -> dict[
         _unpack(archive, fresh)
         moved = fresh / "bin" / program.name
         if described(str(moved)) is None:
-            why = run([str(moved), "-I", "-c", "pass"]) or "it does not say what it is"
-            raise RefusedError("the interpreter that came along does not run here: %s" % why, "bring another one")
+            raise RefusedError("the interpreter that came along does not run here: %s" % _why(moved), _STANDALONE)
         run([str(moved), "-I", "-c", _COMPILE, str(fresh / "lib" / program.name)], beat)
         remove(home)
         fresh.rename(home)
@@ -51,6 +51,14 @@ def base(args: dict[str, Any], prefix: Path, staging: Path, beat: Beat) -> dict[
     if found is None or not found["version"].startswith(args["python"] + "."):
         raise RefusedError("%s is not Python %s" % (program, args["python"]), "bring another interpreter")
     return found
+
+
+def _why(program: Path) -> str:
+    try:
+        run([str(program), "-I", "-c", "pass"])
+    except (RefusedError, OSError) as error:
+        return str(error)
+    return "it does not say what it is"
 
 
 def forget(prefix: Path) -> None:

@@ -84,11 +84,16 @@ def _packed(folder: Path, minor: str, version: str, store: Path) -> Entry:
         archive = Path(scratch, f"cpython-{version}.tar.gz")
         with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
             for path in files:
-                info = packed.gettarinfo(str(folder / path), path.as_posix())
+                real = (folder / path).resolve()
+                # a link that leads out of the folder is nothing on a node; what it leads to is
+                source = folder / path if folder in real.parents else real
+                info = packed.gettarinfo(str(source), path.as_posix())
+                if info.islnk():  # one file under two names
+                    info.type, info.linkname, info.size = tarfile.REGTYPE, "", source.stat().st_size
                 info.uid = info.gid = 0
                 info.uname = info.gname = ""
                 if info.isreg():
-                    with (folder / path).open("rb") as stream:
+                    with source.open("rb") as stream:
                         packed.addfile(info, stream)
                 else:
                     packed.addfile(info)
