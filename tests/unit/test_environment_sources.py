@@ -206,6 +206,14 @@ def test_the_first_of_several_environments_is_used_unless_another_is_named(write
     assert refused.value.remedy == "its environments: default, other"
 
 
+def test_the_example_in_the_documentation_can_be_read(write, pyproject):
+    text = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    environment = inventory.load(write(HEAD + example)).environment
+    assert environment.requirements == (pyproject,)
+    assert (environment.extras, environment.groups) == (("plots",), ("experiments",))
+
+
 def test_receipts_of_environments_lie_apart(write):
     cluster = inventory.load(write(TWO))
     places = {receipt.folder(each) for each in (cluster, cluster.using("other"))}
