@@ -68,7 +68,7 @@ class Agent:
 
         def progress(size: int) -> None:
             done[0] += size
-            self._channel.event({"title": "compare", "done": done[0], "total": 0})
+            self._channel.event({"title": "compare", "done": done[0], "total": done[0], "unit": "B"})
 
         for folder in self._folders.values():
             folder.look(progress)
@@ -108,7 +108,7 @@ class Agent:
 
         def progress(size: int) -> None:
             done[0] += size
-            self._channel.event({"title": "compare", "done": min(done[0], total), "total": total})
+            self._channel.event({"title": "compare", "done": min(done[0], total), "total": total, "unit": "B"})
 
         self._channel.event({"present": self._folders[said["folder"]].compare(files, progress)})
 

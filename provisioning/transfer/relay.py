@@ -134,7 +134,8 @@ class Relay:
 
         def alive() -> None:
             while not self._over.wait(ALIVE_SECONDS):
-                for line in list(self.left.values()):
+                # also to those that have everything, or have failed: they go on passing on
+                for line in self.lines.values():
                     line.send({"do": "alive"})
 
         threading.Thread(target=alive, name="alive", daemon=True).start()

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from provisioning.cli import group
 from provisioning.errors import UsageError
 from provisioning.node import codec, doors, landing, stream
 from provisioning.node.arrival import Folder, Sorter
@@ -325,6 +327,13 @@ def test_rates_are_read(text: str, value: int) -> None:
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no rate"):
         rate(text)
+
+
+@pytest.mark.parametrize("wrong", [["--bwlimit", "fast"], ["--fanout", "ring"], ["--max-uploads", "0"]])
+def test_the_command_line_refuses_what_cannot_be_meant(wrong: list[str]) -> None:
+    done = CliRunner().invoke(group, ["sync-datasets", *wrong])
+    assert done.exit_code == 2
+    assert wrong[0] in done.output
 
 
 def test_a_throttle_holds_all_senders_together(monkeypatch: pytest.MonkeyPatch) -> None:

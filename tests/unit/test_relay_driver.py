@@ -14,6 +14,7 @@ from provisioning.inventory import Cluster, Node
 from provisioning.launch import Session
 from provisioning.resources.base import Parcel
 from provisioning.scan import scan
+from provisioning.transfer import relay
 from provisioning.transfer.fanout import Fanout
 from provisioning.transfer.route import Sending
 
@@ -72,7 +73,7 @@ class Scripted:
 
 
 @pytest.fixture
-def spread(tmp_path: Path) -> Callable[[Scripted], dict[str, Arrival]]:
+def spread(tmp_path: Path) -> Callable[..., dict[str, Arrival]]:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(5):
@@ -89,13 +90,14 @@ def spread(tmp_path: Path) -> Callable[[Scripted], dict[str, Arrival]]:
         known_hosts=tmp_path / "known_hosts",
     )
 
-    def go(evil: Scripted) -> dict[str, Arrival]:
+    def go(evil: Scripted, *others: Scripted) -> dict[str, Arrival]:
         manifest = scan(source)
+        names = ["good", *(node.node.name for node in (evil, *others))]
         paths = tuple(entry.path for entry in manifest.entries)
         target = tmp_path / "target"
-        parcel = Parcel("datasets", source, manifest, PurePosixPath(target), {"good": paths, "evil": paths})
+        parcel = Parcel("datasets", source, manifest, PurePosixPath(target), dict.fromkeys(names, paths))
         arrivals: dict[str, Arrival] = {}
-        sessions = {"good": Session(good, 60), "evil": evil}
+        sessions = {"good": Session(good, 60), **{node.node.name: node for node in (evil, *others)}}
 
         def arrived(arrival: Arrival) -> None:
             assert arrival.node not in arrivals
@@ -125,7 +127,7 @@ def spread(tmp_path: Path) -> Callable[[Scripted], dict[str, Arrival]]:
     ],
 )
 def test_a_node_that_talks_nonsense_harms_itself_alone(
-    spread: Callable[[Scripted], dict[str, Arrival]], says: dict[str, Any]
+    spread: Callable[..., dict[str, Arrival]], says: dict[str, Any]
 ) -> None:
     error = spread(Scripted(says))["evil"].error
     assert isinstance(error, NodeError)
@@ -134,13 +136,11 @@ def test_a_node_that_talks_nonsense_harms_itself_alone(
 
 
 @pytest.mark.parametrize("ready", [None, {}, {"codecs": [0], "folders": {}}, {"codecs": "x", "folders": {"0": 1}}])
-def test_a_node_that_begins_with_nonsense_is_left_out(
-    spread: Callable[[Scripted], dict[str, Arrival]], ready: Any
-) -> None:
+def test_a_node_that_begins_with_nonsense_is_left_out(spread: Callable[..., dict[str, Arrival]], ready: Any) -> None:
     assert spread(Scripted(ready=ready))["evil"].error is not None
 
 
-def test_what_comes_wrong_twice_is_an_error_of_the_node(spread: Callable[[Scripted], dict[str, Arrival]]) -> None:
+def test_what_comes_wrong_twice_is_an_error_of_the_node(spread: Callable[..., dict[str, Arrival]]) -> None:
     again = {"bad": {"0": {"0.csv": "arrived with other bytes"}}}
     evil = Scripted(again)
     error = spread(evil)["evil"].error
@@ -149,11 +149,35 @@ def test_what_comes_wrong_twice_is_an_error_of_the_node(spread: Callable[[Script
     assert evil.heard.count("round") == 2
 
 
-def test_a_node_that_is_lost_is_named_with_its_cause(spread: Callable[[Scripted], dict[str, Arrival]]) -> None:
+def test_a_node_that_is_lost_is_named_with_its_cause(spread: Callable[..., dict[str, Arrival]]) -> None:
     lost = UnreachableError("the connection was lost", host="evil", remedy="run the command again")
     assert spread(Scripted(lost))["evil"].error is lost  # type: ignore[arg-type]
 
 
-def test_a_node_that_fails_says_why(spread: Callable[[Scripted], dict[str, Arrival]]) -> None:
+def test_a_node_that_fails_says_why(spread: Callable[..., dict[str, Arrival]]) -> None:
     error = spread(Scripted({"failed": "No space left on device", "remedy": None}))["evil"].error
     assert str(error) == "evil: No space left on device; mend that, then run the command again"
+
+
+class Late(Scripted):
+    """A node that is done only when another has heard some words more."""
+
+    def __init__(self, other: Scripted) -> None:
+        super().__init__()
+        self.node = Node("late")
+        self._other = other
+
+    def send(self, message: dict[str, Any]) -> None:
+        super().send(message)
+        if message["do"] == "alive" and self._other.heard.count("alive") > 3:
+            self._says.put({"settled": {"files": 5, "size": 10_000}})
+
+
+def test_who_has_failed_is_kept_alive_to_pass_on(
+    spread: Callable[..., dict[str, Arrival]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "ALIVE_SECONDS", 0.05)
+    evil = Scripted({"failed": "No space left on device", "remedy": None})
+    arrivals = spread(evil, Late(evil))
+    assert arrivals["late"].error is None
+    assert "No space left" in str(arrivals["evil"].error)
