@@ -193,7 +193,7 @@ def test_a_flipped_byte_is_found_and_repaired(scene: Scene) -> None:
 
 def test_a_killed_sync_leaves_no_name_and_goes_on_where_it_was(scene: Scene) -> None:
     for number in range(30):
-        (scene.source / "NAB" / f"big{number:02}.bin").write_bytes(os.urandom(10 << 20))
+        (scene.source / "NAB" / f"big{number:02}.bin").write_bytes(os.urandom(2 << 20))
     node = scene.sandbox.node("node1")
     stage = f"{scene.target}/.timeeval-sync/stage/NAB"
 
@@ -201,7 +201,7 @@ def test_a_killed_sync_leaves_no_name_and_goes_on_where_it_was(scene: Scene) -> 
         out = node.exec(["sh", "-c", f"stat -c '%n %i' {stage}/big*.bin 2>/dev/null || :"]).stdout
         return dict(line.rsplit("/", 1)[1].split() for line in out.splitlines())
 
-    process = scene.commands.start("timeeval-provision", "sync-datasets", "--cluster", scene.file)
+    process = scene.commands.start("timeeval-provision", "sync-datasets", "--cluster", scene.file, "--bwlimit", "10M")
     wait_until(lambda: bool(staged()))
     scene.commands.kill(process)
     before = staged()
@@ -217,9 +217,9 @@ def test_a_killed_sync_leaves_no_name_and_goes_on_where_it_was(scene: Scene) -> 
 
 def test_an_interrupted_sync_leaves_nothing_running(scene: Scene) -> None:
     for number in range(30):
-        (scene.source / "NAB" / f"big{number:02}.bin").write_bytes(os.urandom(10 << 20))
+        (scene.source / "NAB" / f"big{number:02}.bin").write_bytes(os.urandom(2 << 20))
     node = scene.sandbox.node("node1")
-    process = scene.commands.start("timeeval-provision", "sync-datasets", "--cluster", scene.file)
+    process = scene.commands.start("timeeval-provision", "sync-datasets", "--cluster", scene.file, "--bwlimit", "10M")
     running = ["pgrep", "-u", "bench", "-f", "timeeval-node/1"]
     stage = f"{scene.target}/.timeeval-sync/stage/NAB"
     wait_until(lambda: node.exec(["ls", stage], check=False).returncode == 0)
