@@ -74,4 +74,4 @@ class _Lent:
 def kept_processes(pool: SlotPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the local engines of a test use the processes of the tests before it."""
     for place in ("timeeval.engines.local", "timeeval.run.rescoring"):
-        monkeypatch.setattr(f"{place}.SlotPool", lambda **_: _Lent(pool))
+        monkeypatch.setattr(f"{place}.SlotPool", lambda *_, **__: _Lent(pool))
