@@ -115,6 +115,7 @@ class Standing:
         code = self._facts.get("code")
         self._code = json.dumps(code, sort_keys=True) if code else ""
         self._code_digest = digest_of(self._code)
+        self._sites = sorted({str(Path(path).parents[1]) for path in self._facts.get("records", ())})
         self._read: dict[str, Stamp] = {}  # files that were read here and held what was proven
         self._folders: dict[str, Stamp] = {}  # folders of packages that were gone through
         self._asked: dict[str, float] = {}
@@ -171,7 +172,7 @@ class Standing:
 
     def _environment(self) -> str:
         records: dict[str, Sequence[Any]] = self._facts["records"]
-        for folder in {str(Path(path).parents[1]) for path in records}:
+        for folder in self._sites:
             try:
                 now = _stamp(os.stat(folder))  # noqa: PTH116 - half the time of Path's, before every attempt
             except OSError:
