@@ -78,7 +78,8 @@ class Identities:
             if experiment.resolved_train_dataset_path is None
             else self._file(experiment.resolved_train_dataset_path),
         }
-        return Execution(_digest(parts), cell, expected_seconds, measured)
+        searched = isinstance(experiment.params, SearchedParams)
+        return Execution(_digest(parts), cell, expected_seconds, measured, alone=searched)
 
     def proven_here(self, path: Path) -> bool:
         """Tell whether this machine can read a dataset file with the very content that executions are known by."""

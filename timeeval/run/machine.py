@@ -317,7 +317,7 @@ class Machine:
                 passed_over.append(execution)
                 continue
             chosen = [execution]
-            if trouble is None:
+            if trouble is None and not execution.alone:
                 self._fill(chosen)
             attempts = self._start(chosen, host)
             commands.append(Start(attempts))
@@ -332,7 +332,7 @@ class Machine:
         most = min(self._policy.bundle_most, 1 + len(self._agenda) // (2 * max(1, self._hosts.slots)))
         while total < self._policy.bundle_seconds and len(chosen) < most:
             following = self._agenda.peek()
-            if following is None or following.key in self._trouble:
+            if following is None or following.alone or following.key in self._trouble:
                 return
             total += self._known_seconds(following)
             if total > self._policy.bundle_seconds:

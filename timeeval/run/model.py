@@ -56,12 +56,15 @@ class Execution:
     measured : bool
         Whether the estimate comes from earlier runs; else it is the length of the dataset, or any other guess that
         grows with the duration. The same for all executions of an algorithm.
+    alone : bool
+        Goes to a slot by itself, however short it is: what follows is to learn from its outcome.
     """
 
     key: str
     cell: Cell
     expected_seconds: float = 1.0
     measured: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from timeeval.run.machine import Machine
@@ -276,6 +278,22 @@ def test_executions_that_are_known_to_be_short_go_together() -> None:
 @pytest.mark.parametrize("options", [{"seconds": 2.0}, {"bundle_seconds": 0.0}])
 def test_others_go_alone(options: dict[str, float]) -> None:
     assert bundles(Bundles(**options).last) == [["03"]]
+
+
+def test_what_others_are_to_learn_from_goes_by_itself() -> None:
+    drive = Drive()
+    names = [f"{n:02}" for n in range(20)]
+    grid = [replace(execution(name), alone=name in {"03", "06"}) for name in names]
+    drive.machine = Machine(grid, "r", policy=Policy(bundle_most=4))
+    sent = drive(HostUp("a", 1))
+    seen = []
+    while bundles(sent):
+        (bundle,) = bundles(sent)
+        seen.append(bundle)
+        for attempt in started(sent):
+            sent = drive(Reported(Report(attempt.id, Outcome.OK, attempt.host, 0.0, 0.1)))
+    assert seen[3:6] == [["03"], ["04", "05"], ["06"]]
+    assert sorted(name for bundle in seen for name in bundle) == names
 
 
 def test_each_of_a_bundle_has_an_outcome_of_its_own_and_the_slot_is_taken_until_the_last() -> None:

@@ -115,7 +115,8 @@ def test_repetitions_of_a_search_are_one(make, caplog):
     assert "repetitions=3 becomes 1" in caplog.text
 
 
-def test_no_more_settings_are_open_than_experiments_run(make):
+@pytest.mark.parametrize(("slots", "trials"), [(2, 8), (1, 14)])  # many short ones would go to a slot together
+def test_no_more_settings_are_open_than_experiments_run(make, slots, trials):
     class Counting(InMemoryStorage):
         most = 0
 
@@ -126,9 +127,9 @@ def test_no_more_settings_are_open_than_experiments_run(make):
             return made
 
     storage = Counting()
-    make(search(8, storage=lambda: storage), n_jobs=2).run()
-    assert storage.most == 2
-    assert [trial.state for trial in storage.get_all_trials(0)] == [TrialState.COMPLETE] * 8
+    make(search(trials, storage=lambda: storage), n_jobs=slots).run()
+    assert storage.most == slots
+    assert [trial.state for trial in storage.get_all_trials(0)] == [TrialState.COMPLETE] * trials
 
 
 def test_what_the_algorithm_did_wrong_is_a_failed_trial(make):
