@@ -8,7 +8,7 @@ import pytest
 from provisioning.inventory import Cluster, Environment, Node
 from timeeval import cluster as clusters
 from timeeval.errors import TimeEvalError
-from timeeval.proof import Proof
+from timeeval.proof import Claim, Proof
 from timeeval.remote_configuration import RemoteConfiguration
 
 NODES = (Node("node1", address="10.0.0.1"), Node("node2", address="10.0.0.2"), Node("node3", address="10.0.0.3"))
@@ -102,6 +102,9 @@ def test_a_scripts_user_must_not_contradict_the_cluster_file():
         clusters.make_engine(lab, lab.nodes, "run", results_path=Path("/results/x"), remote=remote)
 
 
+CLAIM = Claim("ssh", verified=True, mend="mend {}".format, equal="make them equal")
+
+
 class Receipt:
     """As much of a receipt as a proof reads."""
 
@@ -111,6 +114,7 @@ class Receipt:
         for name in ("time", "tool", "machine_id", "boot_id", "kernel", "machine", "libc", "clock_offset", "python"):
             setattr(self, name, name)
         self.lock = self.environment = self.docker = None
+        self.records = {}
 
     def to_json(self):
         return {"image": self.image}
@@ -121,7 +125,11 @@ class Receipt:
 
 def test_a_proof_knows_files_by_both_their_paths():
     proof = Proof.of(
-        {"node1": Receipt(), "node2": Receipt()}, {"img:1": Receipt.find}, {"/srv/data": Path("/home/data")}
+        {"node1": Receipt(), "node2": Receipt()},
+        {"img:1": Receipt.find},
+        {"/srv/data": Path("/home/data")},
+        [],
+        CLAIM,
     )
 
     assert proof.image_ids == {"img:1": "sha256:1"}
@@ -132,4 +140,4 @@ def test_a_proof_knows_files_by_both_their_paths():
 @pytest.mark.parametrize("other", [Receipt(image="sha256:2"), Receipt(digest="d2")])
 def test_nodes_with_different_things_under_one_name_are_no_proof(other):
     with pytest.raises(TimeEvalError, match="node2"):
-        Proof.of({"node1": Receipt(), "node2": other}, {"img:1": Receipt.find}, {})
+        Proof.of({"node1": Receipt(), "node2": other}, {"img:1": Receipt.find}, {}, [], CLAIM)
