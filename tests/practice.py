@@ -213,14 +213,18 @@ def rows(commands: Commands, folder: Path) -> list[dict[str, Any]]:
 
 def left_on_nodes(sandbox: Sandbox) -> dict[str, str]:
     """Processes of runs and containers with a run's label that are on the nodes."""
-    left = {}
-    for name in NODES:
-        node = sandbox.node(name)
-        processes = node.exec(["sh", "-c", "ps -eo pid,args | grep -E 'timeeval[.]|[.]engines' | grep -v grep || true"])
-        containers = node.exec(["docker", "ps", "-aq", "--filter", "label=timeeval.run"])
-        if processes.stdout.strip() or containers.stdout.strip():
-            left[name] = processes.stdout + containers.stdout
-    return left
+    return {name: left for name in NODES if (left := left_on(sandbox, name))}
+
+
+def left_on(sandbox: Sandbox, name: str) -> str:
+    """Processes of runs, their run folders and containers with a run's label that are on a node."""
+    script = (
+        "grep -lzs '^TIMEEVAL_RUN=' /proc/[0-9]*/environ; "
+        "ps -eo pid,args | grep -E 'timeeval[.]|[.]engines' | grep -v grep; "
+        "ls -d /srv/timeeval/state/runs/* 2>/dev/null; "
+        "docker ps -aq --filter label=timeeval.run; true"
+    )
+    return sandbox.node(name).exec(["sh", "-c", script]).stdout.strip()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -162,9 +162,24 @@ class Sandbox:
         yield from self._harmed(name, SandboxNode.disconnect)
 
     @contextmanager
+    def driver_apart(self) -> Iterator[None]:
+        """Keep this machine and all nodes from hearing each other for the length of a block."""
+        try:
+            for node in self.nodes:
+                node.part()
+            yield
+        finally:
+            self.heal()
+
+    @contextmanager
     def full_disk(self, name: str) -> Iterator[SandboxNode]:
         """Keep the small file system of a node full for the length of a block."""
         yield from self._harmed(name, SandboxNode.fill_disk)
+
+    @contextmanager
+    def engine_down(self, name: str) -> Iterator[SandboxNode]:
+        """Keep the Docker Engine of a node off for the length of a block."""
+        yield from self._harmed(name, SandboxNode.stop_engine)
 
     @contextmanager
     def login_shell(self, name: str, shell: str, banner: str = "") -> Iterator[SandboxNode]:

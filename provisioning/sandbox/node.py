@@ -37,12 +37,39 @@ while iptables -D INPUT -i eth0 -j DROP 2>/dev/null; do :; done
 while iptables -D OUTPUT -o eth0 -j DROP 2>/dev/null; do :; done
 rm -f "$1/cut"
 """
+PART = """
+set -e
+mkdir -p "$1" && echo "$2" >"$1/apart"
+iptables -I INPUT 1 -s "$2" -j DROP
+iptables -I OUTPUT 1 -d "$2" -j DROP
+"""
+MEET = """
+while read -r address; do
+    while iptables -D INPUT -s "$address" -j DROP 2>/dev/null; do :; done
+    while iptables -D OUTPUT -d "$address" -j DROP 2>/dev/null; do :; done
+done <"$1/apart"
+rm -f "$1/apart"
+"""
 FILL = """
 set -e
 mkdir -p "$1" && touch "$1/full"
 blocks=$(df -k --output=avail "$2" | tail -n 1)
 [ "$blocks" -lt 1048576 ] || { echo "$2 is not a small file system" >&2; exit 1; }
 dd if=/dev/zero of="$2/.filler" bs=4k 2>/dev/null || true
+"""
+STOP_ENGINE = """
+set -e
+mkdir -p "$1" && touch "$1/engine"
+pkill -KILL -x dockerd
+for name in containerd containerd-shim; do pkill -KILL "^$name" || true; done
+rm -f /run/docker.sock
+"""
+START_ENGINE = """
+pgrep -x dockerd >/dev/null || {
+    rm -rf /run/docker.pid /run/docker.sock /run/docker /run/containerd
+    nohup setsid dockerd --storage-driver=overlay2 >>/var/log/dockerd.log 2>&1 </dev/null &
+}
+rm -f "$1/engine"
 """
 FREE = 'rm -f "$2/.filler" "$1/full"'
 SHELL = """
@@ -157,6 +184,15 @@ class SandboxNode:
         """Let packets through again."""
         self._script(JOIN)
 
+    def part(self) -> None:
+        """Drop every packet to and from the machine that the sandbox runs on; the nodes go on hearing each other."""
+        driver = self.exec(["ip", "-4", "route", "show", "default"]).stdout.split()[2]
+        self._script(PART, driver)
+
+    def meet(self) -> None:
+        """Let this machine and the node hear each other again."""
+        self._script(MEET)
+
     def fill_disk(self, path: str = FULL) -> None:
         """Fill the file system at `path` to its last block; only a small one, such as `FULL`, is accepted."""
         self._script(FILL, path)
@@ -164,6 +200,14 @@ class SandboxNode:
     def free_disk(self, path: str = FULL) -> None:
         """Give back what `fill_disk` took."""
         self._script(FREE, path)
+
+    def stop_engine(self) -> None:
+        """End the node's Docker Engine at once, and its containers with it."""
+        self._script(STOP_ENGINE)
+
+    def start_engine(self) -> None:
+        """Start the node's Docker Engine again; it answers some seconds later."""
+        self._script(START_ENGINE)
 
     def set_login_shell(self, shell: str, banner: str = "") -> None:
         """Give the user ``bench`` another login shell.
@@ -221,7 +265,13 @@ class SandboxNode:
             self.start()
         elif found in (["absent"], ["removing"]):
             raise SandboxError("the container is gone", host=self.name, remedy="`timeeval-provision sandbox up`")
-        mends = {"cut": self.connect, "full": self.free_disk, "shell": self.reset_login_shell}
+        mends = {
+            "cut": self.connect,
+            "full": self.free_disk,
+            "shell": self.reset_login_shell,
+            "engine": self.start_engine,
+            "apart": self.meet,
+        }
         marks = self.ailments()
         for mark in marks:
             mends[mark]()

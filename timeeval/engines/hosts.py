@@ -316,7 +316,7 @@ def _explain(thing: str, text: str) -> str:
     hints = {
         "No such file or directory": "the environment is missing there; run `timeeval-provision create-envs`",
         "No module named": "the environment lacks a module; run `timeeval-provision create-envs`",
-        "Address already in use": "the port is taken there (`ss -ltnp` says by whom); set another under [ports]",
+        "Address already in use": "a port is taken there; end who holds it, or set another under [ports]",
         "Cannot assign requested address": "the address is not the machine's own; set `address` in cluster.toml",
         "No space left on device": "the disk is full there; `timeeval-provision check` says which",
         "TimeoutError": "a firewall between the nodes, or an overloaded machine; see `timeeval-provision check`",

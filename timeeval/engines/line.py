@@ -79,6 +79,8 @@ class Line:
         self._sent = 0  # the last of them that this connection was given
         self._taken = 0
         self._more = asyncio.Event()
+        # A break is to be noticed while the lease still leaves time for another connection.
+        self._silence = max(3 * settings.beat, min(SILENCE_SECONDS, settings.lease / 2))
         self._answered = self._beaten = clock()  # when the last beat was sent that was answered; that was sent at all
         self.connected = False
         self.done = False
@@ -191,13 +193,13 @@ class Line:
         """Take what comes over a connection; returns how it ended."""
         try:
             while True:
-                async with asyncio.timeout(SILENCE_SECONDS):
+                async with asyncio.timeout(self._silence):
                     message = await process.receive()
                 if message is None:
                     return "its program there ended"
                 self._take(message)
         except TimeoutError:
-            return f"nothing was heard for {SILENCE_SECONDS:g} s"
+            return f"nothing was heard for {self._silence:g} s"
         except (OSError, ValueError, EngineError) as error:
             return self._plain(error)
 

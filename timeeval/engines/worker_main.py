@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from timeeval.engines import ports
 from timeeval.engines.sweeping import SLOT_MARK
 from timeeval.run.standing import VARIABLE
 
@@ -236,7 +237,10 @@ def main() -> int:
             asyncio.run({"scheduler": run_scheduler, "workers": run_workers}[spec["role"]](spec, voice))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the driver must hear it
         traceback.print_exc()
-        voice.say(event="failed", error=explain(error))
+        text = explain(error)
+        if "Address already in use" in text and (who := ports.held(spec.get("options", {}))):
+            text += f"; {who}"
+        voice.say(event="failed", error=text)
         return 1
     return 0
 
