@@ -42,6 +42,12 @@ def test_docker_engine_of_one_node_ends(provisioned: Path, commands: Commands, s
         assert driver.returncode == 0, output
     found = rows(commands, folder_of(results))
     assert [row["outcome"] for row in found] == ["ok"] * 18, output
+    # What could not be removed without its engine is removed when a run starts there again.
+    again = commands.run(
+        "timeeval-run", EXPERIMENTS / "slow.py", "--cluster", provisioned, "--results", results.with_name("again"),
+        "--", "0", "3", seconds=150,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
     assert left_on_nodes(sandbox) == {}
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from timeeval.engines import children, guard, sockets, sweeping
 
 MINDS_DRIVER = True  # for the launcher: the guard answers the end of the driver
 FLUSH_SECONDS = 5.0
+DYING_SECONDS = 3.0
 
 
 class Channel(Protocol):
@@ -114,6 +116,9 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
 
 def _nobody(args: dict[str, Any], channel: Channel, folder: Path, reason: str) -> dict[str, Any]:
     """Say that there is no guard any more, once nothing is left of what it guarded."""
+    deadline = time.monotonic() + DYING_SECONDS
+    while sweeping.is_guarded(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)  # a killed process hangs up before it is gone
     if sweeping.is_guarded(folder):
         raise OSError(f"the guard does not answer: {reason}")
     if args.get("boot") not in (None, sweeping.boot_id()):

@@ -188,7 +188,10 @@ def remove_containers(label: str) -> tuple[int, str]:
 
 
 def sweep(run: str, folder: Path) -> dict[str, Any]:
-    """End what carries the mark or the label of a run and remove its folder; return what there was."""
+    """End what carries the mark or the label of a run and remove its folder; return what there was.
+
+    The folder stays where containers may be left, because their engine does not answer: the next start sweeps again.
+    """
     ended = 0
     for _ in range(50):
         pids = marked(**{RUN_MARK: folder.name})
@@ -197,7 +200,8 @@ def sweep(run: str, folder: Path) -> dict[str, Any]:
         ended += kill(pids)
         time.sleep(0.1)
     containers, problem = remove_containers(f"{RUN_LABEL}={run}")
-    shutil.rmtree(folder, ignore_errors=True)
+    if not problem:
+        shutil.rmtree(folder, ignore_errors=True)
     return {"processes": ended, "containers": containers, "problem": problem}
 
 
@@ -208,7 +212,10 @@ def boot_id() -> str:
 
 def is_guarded(folder: Path) -> bool:
     """Return whether the guard of a run folder lives."""
-    owner = json.loads((folder / "guard.json").read_text()) if (folder / "guard.json").exists() else {}
+    try:
+        owner = json.loads((folder / "guard.json").read_text())
+    except FileNotFoundError:
+        return False
     alive = processes().get(owner.get("pid", 0))
     return (
         alive is not None
@@ -230,6 +237,6 @@ def sweep_dead(runs: Path, node: str) -> list[str]:
                 continue
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it is being made right now
-        sweep(run, folder)
-        swept.append(run)
+        if not sweep(run, folder)["problem"]:
+            swept.append(run)
     return swept

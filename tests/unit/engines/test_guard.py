@@ -352,6 +352,19 @@ def test_the_next_start_sweeps_what_a_dead_guard_and_sweeper_left(start, tmp_pat
     assert guarded(other)
 
 
+def test_a_run_whose_containers_could_not_be_removed_is_swept_again_at_the_next_start(tmp_path, monkeypatch):
+    folder = tmp_path / f"{own('left')}@node1"
+    folder.mkdir()
+    (folder / "guard.json").write_text(json.dumps({"run": own("left"), "pid": 1, "started": -1, "boot": "earlier"}))
+    problems = iter(["no engine answers", ""])
+    monkeypatch.setattr(sweeping, "remove_containers", lambda _label: (0, next(problems)))
+
+    assert sweeping.sweep_dead(tmp_path, "node1") == []
+    assert folder.exists()
+    assert sweeping.sweep_dead(tmp_path, "node1") == [own("left")]
+    assert not folder.exists()
+
+
 def test_a_living_run_is_nobodys_leftover(start):
     connection = start("alive")
     spawn(connection)
