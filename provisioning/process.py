@@ -312,6 +312,9 @@ async def _connect(cluster: Cluster, node: Node) -> _Line:
     except (OSError, asyncssh.Error, ValueError) as error:
         way.close()
         raise explain(error, endpoint) from error
+    except asyncio.CancelledError:
+        way.close()
+        raise
     try:
         return _SSHLine(connection, await connection.create_process(frames.SHELL, encoding=None))
     except (OSError, asyncssh.Error) as error:
