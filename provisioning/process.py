@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -302,28 +303,46 @@ async def _connect(cluster: Cluster, node: Node) -> _Line:
 
     endpoint = await asyncio.to_thread(resolve, cluster, node)
     options = await asyncio.to_thread(asyncssh_options, endpoint)
+    way = _Way(endpoint)
     try:
-        way = await asyncio.to_thread(_way, endpoint)
-    except OSError as error:
-        raise explain(error, endpoint) from error
-    options["sock"] = way
-    try:
+        options["sock"] = await asyncio.to_thread(way.make)
         connection = await asyncssh.connect(**options)
-    except (OSError, asyncssh.Error, ValueError) as error:
-        way.close()
-        raise explain(error, endpoint) from error
-    except asyncio.CancelledError:
-        way.close()
+        try:
+            return _SSHLine(connection, await connection.create_process(frames.SHELL, encoding=None))
+        except BaseException:
+            connection.abort()
+            raise
+    except BaseException as error:
+        way.give_up()
+        if isinstance(error, (OSError, asyncssh.Error, ValueError)):
+            raise explain(error, endpoint) from error
         raise
-    try:
-        return _SSHLine(connection, await connection.create_process(frames.SHELL, encoding=None))
-    except (OSError, asyncssh.Error) as error:
-        connection.abort()
-        raise explain(error, endpoint) from error
 
 
-def _way(endpoint: Endpoint) -> socket.socket:
-    """Connect to a node's SSH server, within the time that this alone may take."""
-    return proxy_socket(endpoint) or socket.create_connection(
-        (endpoint.hostname, endpoint.port), timeout=endpoint.connect_timeout
-    )
+class _Way:
+    """A socket to a node's SSH server, made in a thread; nothing stays open of one that was given up meanwhile."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._given_up = False
+
+    def make(self) -> socket.socket:
+        """Connect, within the time that this alone may take."""
+        endpoint = self._endpoint
+        made = proxy_socket(endpoint) or socket.create_connection(
+            (endpoint.hostname, endpoint.port), timeout=endpoint.connect_timeout
+        )
+        with self._lock:
+            self._socket = made
+            if self._given_up:
+                made.close()
+        return made
+
+    def give_up(self) -> None:
+        """Close the socket, now or as soon as it is there."""
+        with self._lock:
+            self._given_up = True
+            if self._socket is not None:
+                self._socket.close()
