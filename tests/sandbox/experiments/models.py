@@ -1,5 +1,6 @@
-"""Experiments that leave a large file beside their scores; one on each host waits until a file appears there."""
+"""Experiments that leave a large file beside their scores; one, on node1, waits until a file appears there."""
 
+import socket
 import sys
 import time
 from pathlib import Path
@@ -26,11 +27,7 @@ class Leaving(Adapter):
 
 
 def waits(data: np.ndarray, args: dict) -> np.ndarray:
-    try:
-        Path(f"{GO}.first").mkdir()
-    except FileExistsError:
-        return data[:, 0].astype(float)
-    while not Path(GO).exists():
+    while socket.gethostname() == "node1" and not Path(GO).exists():
         time.sleep(0.1)
     return data[:, 0].astype(float)
 
