@@ -112,7 +112,9 @@ def test_node_freezes_and_is_back_within_the_lease(
     found = rows(commands, folder_of(results))
     assert [row["outcome"] for row in found] == ["ok"] * 12
     assert executions(sandbox, marks) == 12, "nothing runs twice"
-    assert "node3: connected again, nothing was lost" in output
+    assert "node3: connection lost" in output
+    # its last result may be here before there is a new connection, but it was not given up
+    assert "could not be reached" not in output
     assert left_on_nodes(sandbox) == {}
 
 
