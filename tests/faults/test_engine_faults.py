@@ -106,6 +106,8 @@ def test_a_node_that_cannot_be_heard_is_lost_and_cleans_itself(sandbox, environm
                 await run.ok("elsewhere", "node3")
                 if fault == "cut_off":
                     await until(lambda: "node2" not in left_on(sandbox), LEASE + CLEAN_SECONDS)
+                else:
+                    await asyncio.sleep(lost.fenced_after)  # one that thaws within its lease goes on, as it should
             await until(lambda: "node2" not in left_on(sandbox), LEASE + CLEAN_SECONDS)
 
     asyncio.run(scenario())
