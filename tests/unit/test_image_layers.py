@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioning.errors import ProvisionError
 from provisioning.node.layers import chains
 from provisioning.node.load_images import DamagedError, full_name, load
 from provisioning.node.pack import unpacked
@@ -103,6 +104,18 @@ def test_what_was_not_used_for_longest_goes_first(store):
     assert sweep(store.folder, sizes[0] + sizes[2], [paths[0]]) == [paths[1]]
     assert sweep(store.folder, 1, [paths[0]]) == [paths[2]]
     assert [layer in store for layer in layers] == [True, False, False]
+
+
+def test_a_full_store_keeps_what_is_being_sent_and_says_what_is_gone(store):
+    old = keep(store, layer_of({"a": noise(1)}))
+    new = keep(store, layer_of({"a": noise(1)[:-1] + b"x"}))
+    assert len(store.sweep(1, [new])) == 1
+    assert [layer in store for layer in (old, new)] == [False, True]
+    chosen = pieces(store, [new], receiver(store, old), {})
+    assert [piece.form for piece in chosen] == ["zst"]
+    assert pieces(store, [new], receiver(store, old), {}) == chosen
+    with pytest.raises(ProvisionError, match="is gone from"), store.raw(old):
+        pass
 
 
 def receiver(store: LayerStore, *held: str, zstd: bool = True, memory: int = MUCH) -> Receiver:

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal, cast
@@ -23,6 +23,7 @@ from provisioning.resources.images.saving import CHUNK, WrongLayerError
 from provisioning.scan import cache_folder
 
 Form = Literal["zst", "gz"]
+FORMS: tuple[Form, ...] = ("zst", "gz")
 
 WORTH = 0.7
 """A patch that is larger than this part of the packed layer is not worth making."""
@@ -47,7 +48,7 @@ class LayerStore:
 
     def __contains__(self, layer: str) -> bool:
         """Return whether a layer is here in any form."""
-        return any(self._noted(layer, form) is not None for form in ("zst", "gz"))
+        return any(self._noted(layer, form) is not None for form in FORMS)
 
     def raw_size(self, layer: str) -> int | None:
         """Return the bytes of a layer's archive; None when it was never here."""
@@ -113,7 +114,10 @@ class LayerStore:
                 command = ["zstd", "-q", "-d", LONG, str(self.folder / packed.path), "-o", str(file)]
                 _run(command, f"unpacking layer {layer}")
             else:
-                with gzip.open(self.folder / self.packed(layer, "gz").path) as source, file.open("wb") as target:
+                zipped = self._noted(layer, "gz")
+                if zipped is None:
+                    raise ProvisionError(f"layer {layer} is gone from {self.folder}", remedy="run the command again")
+                with gzip.open(self.folder / zipped.path) as source, file.open("wb") as target:
                     shutil.copyfileobj(source, target, CHUNK)
             yield file
 
@@ -140,9 +144,13 @@ class LayerStore:
         earlier = [stack for stack in self.stacks(name) if stack != list(layers)]
         tree.write_json(str(self._history(name)), [list(layers), *earlier][:HISTORY])
 
-    def sweep(self, most: int, used: Sequence[str]) -> list[str]:
-        """Remove what was not used for longest, until at most so many bytes are left; return its paths."""
-        return sweep(self.folder, most, used)
+    def sweep(self, most: int, layers: Iterable[str]) -> list[str]:
+        """Remove what was not used for longest, until at most so many bytes are left; return its paths.
+
+        These layers stay in any case. To be called before `shipment.pieces` is asked, never between two times.
+        """
+        found = [self._noted(layer, form) for layer in layers for form in FORMS]
+        return sweep(self.folder, most, [entry.path for entry in found if entry is not None])
 
     def _make_folders(self) -> None:
         for name in ("notes", "configs", "names"):

@@ -124,7 +124,10 @@ class ImagesResource:
             return []
         names = {name for order in orders.values() for name in order.images}
         images = [work.desired.images[name] for name in sorted(names)]
-        export(images, {layer for order in orders.values() for layer in order.layers}, store)
+        layers = {layer for order in orders.values() for layer in order.layers}
+        export(images, layers, store)
+        # before anything is chosen: `settle` asks again what to send, and must get the same answer
+        store.sweep(work.cluster.limits.layer_store << 30, layers)
         for image in images:
             store.remember(image.name, image.layers)
         entries, missing = {}, {}
@@ -132,8 +135,6 @@ class ImagesResource:
             sent = [piece.sent for piece in _pieces(store, work.desired, order) if piece.sent is not None]
             entries.update({entry.path: entry for entry in sent})
             missing[name] = tuple(sorted({entry.path for entry in sent}))
-        most = work.cluster.limits.layer_store << 30
-        store.sweep(most, list(entries))
         missing = {name: paths for name, paths in missing.items() if paths}
         if not missing:
             return []
