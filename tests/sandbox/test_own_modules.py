@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 if TYPE_CHECKING:
     from conftest import Commands
 
-    from provisioning.sandbox.cluster import Sandbox
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 OWN = EXPERIMENTS / "own_modules"
 
 
-@pytest.fixture(scope="module")
-def verified(sandbox: Sandbox) -> Path:
-    """Bring the practice cluster to what the demo needs, verified."""
-    path = sandbox.cluster_file
-    done = subprocess.run(
-        [Path(sys.executable).with_name("timeeval-provision"), "up", "--cluster", path],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return path
-
-
 def test_a_package_beside_the_script_runs_on_nodes_that_do_not_have_it(
-    verified: Path, commands: Commands, tmp_path: Path
+    provisioned: Path, commands: Commands, tmp_path: Path
 ) -> None:
-    done = commands.run("timeeval-run", OWN / "run.py", "--cluster", verified, "--results", tmp_path, seconds=150)
+    done = commands.run("timeeval-run", OWN / "run.py", "--cluster", provisioned, "--results", tmp_path, seconds=150)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = tmp_path.iterdir()
     table = (folder / "results.csv").read_text(encoding="utf-8")
@@ -50,20 +30,20 @@ def test_a_package_beside_the_script_runs_on_nodes_that_do_not_have_it(
 
 
 def test_a_module_that_the_nodes_lack_is_named_with_what_to_do(
-    verified: Path, commands: Commands, tmp_path: Path
+    provisioned: Path, commands: Commands, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
     text = (EXPERIMENTS / "slow.py").read_text(encoding="utf-8")
     text = text.replace("import numpy as np", "import pytest\nimport numpy as np")  # the driver has it, nodes do not
     script.write_text(text.replace("time.sleep(SECONDS)", "pytest.approx(SECONDS)"), encoding="utf-8")
-    done = commands.run("timeeval-run", script, "--cluster", verified, "--results", tmp_path / "r", "--", "0", "1")
+    done = commands.run("timeeval-run", script, "--cluster", provisioned, "--results", tmp_path / "r", "--", "0", "1")
     assert done.returncode == 16, done.stdout + done.stderr
     assert "node[1-3]: the environment has no module pytest" in done.stderr
     assert "[environment] requirements" in done.stderr
 
     text = text.replace("import pytest\n", "").replace("time.sleep(SECONDS)", "import pytest")  # nothing tells before
     script.write_text(text, encoding="utf-8")
-    done = commands.run("timeeval-run", script, "--cluster", verified, "--results", tmp_path / "r", "--", "0", "1")
+    done = commands.run("timeeval-run", script, "--cluster", provisioned, "--results", tmp_path / "r", "--", "0", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     table = next((tmp_path / "r").glob("*/results.csv")).read_text(encoding="utf-8")
     assert "the module pytest cannot be imported here" in table

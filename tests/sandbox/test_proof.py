@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,21 +36,6 @@ os.utime(sys.argv[1], ns=(status.st_atime_ns, status.st_mtime_ns))
 """
 
 
-@pytest.fixture(scope="module")
-def verified(sandbox: Sandbox) -> Path:
-    """Bring the practice cluster to what the demo needs, verified."""
-    path = sandbox.cluster_file
-    done = subprocess.run(
-        [Path(sys.executable).with_name("timeeval-provision"), "up", "--cluster", path],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return path
-
-
 def switch_label(node: SandboxNode) -> None:
     node.exec(["python3", "-c", SWITCH_LABEL, DATASET])
 
@@ -85,10 +68,10 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_host_that_changes_in_a_run_computes_nothing_more_and_the_others_go_on(
-    verified: Path, commands: Commands, sandbox: Sandbox, tmp_path: Path
+    provisioned: Path, commands: Commands, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     script = EXPERIMENTS / "containers.py"
-    driver = commands.start("timeeval-run", script, "--cluster", verified, "--results", tmp_path, "--", "18")
+    driver = commands.start("timeeval-run", script, "--cluster", provisioned, "--results", tmp_path, "--", "18")
     wait_until(lambda: len(finished_by_host(tmp_path)) == 3 or driver.poll() is not None, 100, "a result of each host")
     switch_label(sandbox.node("node2"))
     sandbox.node("node3").exec(["docker", "tag", OTHER, IMAGE])
@@ -96,7 +79,7 @@ def test_a_host_that_changes_in_a_run_computes_nothing_more_and_the_others_go_on
     output, _ = driver.communicate(timeout=150)
     assert driver.returncode == 0, output
 
-    up = f"`timeeval-provision up --cluster {verified} --limit {{}}` mends and verifies it"
+    up = f"`timeeval-provision up --cluster {provisioned} --limit {{}}` mends and verifies it"
     data = f"changed since verified: the dataset file {DATASET} on node2; {up.format('node2')}"
     image = f"changed since verified: the image {IMAGE} on node3; {up.format('node3')}"
     assert f"node2 is not used any more: {data}" in output
@@ -111,11 +94,11 @@ def test_a_host_that_changes_in_a_run_computes_nothing_more_and_the_others_go_on
 
 
 def test_a_node_that_is_started_anew_in_a_run_is_not_used_before_it_is_verified(
-    verified: Path, commands: Commands, sandbox: Sandbox, tmp_path: Path
+    provisioned: Path, commands: Commands, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     script = EXPERIMENTS / "slow.py"
     driver = commands.start(
-        "timeeval-run", script, "--cluster", verified, "--results", tmp_path, "--lease", "10", "--", "1.0", "15"
+        "timeeval-run", script, "--cluster", provisioned, "--results", tmp_path, "--lease", "10", "--", "1.0", "15"
     )
     wait_until(lambda: len(finished_by_host(tmp_path)) == 3 or driver.poll() is not None, 100, "a result of each host")
     with sandbox.off("node3"):
@@ -128,7 +111,7 @@ def test_a_node_that_is_started_anew_in_a_run_is_not_used_before_it_is_verified(
     assert found.total() == 15
     assert found["node3"] <= at_start["node3"] + 1
 
-    again = commands.run("timeeval-run", script, "--cluster", verified, "--results", tmp_path, "--", "0.1", "1")
+    again = commands.run("timeeval-run", script, "--cluster", provisioned, "--results", tmp_path, "--", "0.1", "1")
     assert again.returncode == 16, again.stdout + again.stderr
     assert "node3: it was started anew after it was verified" in again.stderr
     assert "\nRun `timeeval-provision up" in again.stderr
