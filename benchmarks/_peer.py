@@ -27,7 +27,8 @@ def python_with(requirements: Sequence[str], python: str = "3.11") -> Path:
         uv = uv if Path(uv).exists() else shutil.which("uv") or "uv"
         sys.stderr.write(f"Installing {', '.join(requirements)} into {folder}\n")
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", python, str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(interpreter), *requirements], check=True)
+        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(interpreter)]
+        subprocess.run([*install, *requirements], check=True)
         complete.touch()
     return interpreter
 
