@@ -94,6 +94,18 @@ def test_counters_are_read_when_the_first_process_ends(tmp_path, monkeypatch, pr
     assert taken() is None
 
 
+def test_where_the_engine_was_faster_the_latest_look_counts(tmp_path, monkeypatch, process):
+    (tmp_path / "cpu").write_text("1500000000\n")
+    (tmp_path / "memory").write_text("4096\n")
+    monkeypatch.setattr(Counters, "of", lambda *_: Counters(tmp_path / "cpu", tmp_path / "memory"))
+    with metered(ID, {"Pid": process.pid}):  # looks once at the start
+        for gone in ("cpu", "memory"):
+            (tmp_path / gone).write_text("")
+        process.stdin.close()
+        process.wait(30)
+    assert taken() == Usage(1.5, 4096)
+
+
 def test_a_container_that_is_not_seen_from_here_is_unknown_and_not_zero(process):
     for state in ({}, {"Pid": 0}, {"Pid": process.pid}, {"Pid": 2**22 + 1}):
         with metered(ID, state):

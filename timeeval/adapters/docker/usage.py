@@ -2,7 +2,9 @@
 
 A container's control group is gone with it, and asking for its state again and again would disturb what is measured.
 So one thread sleeps until the kernel tells of the end of the first process (all others of the container have ended by
-then) and reads the counters before the engine removes them, which takes it some milliseconds.
+then) and reads the counters before the engine removes them, which takes it some milliseconds. On a busy host the engine
+can be faster: then the latest look before counts, which is never older than a twentieth of the container's life (10 ms
+at least, 1 s at most). Such a look costs two reads of open files.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-#: Seconds between two looks at the memory where the kernel keeps no high-water mark (cgroup v2 before Linux 5.19).
-_SAMPLE_SECONDS: Final = 1.0
+#: How old the latest look may be: this part of the container's life, within these seconds.
+_LOOK_SHARE: Final = 0.05
+_LOOK_SECONDS: Final = (0.01, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +113,12 @@ def _folder(mounts: str, controller: str, path: str) -> Path | None:
 
 
 class _Meter(threading.Thread):
-    """Sleeps until a container ends, and reads its counters then."""
+    """Sleeps until a container ends, and reads its counters then; looks at them now and then before."""
 
     def __init__(self, pid: int, counters: Counters) -> None:
         super().__init__(name="timeeval-usage", daemon=True)
-        self.usage = Usage()
-        self._most = 0
+        self._cpu: float | None = None
+        self._peak: int | None = None
         self._end = os.pidfd_open(pid)
         self._stopped = os.eventfd(0, os.EFD_CLOEXEC)
         self._files: dict[str, int] = {}
@@ -123,17 +127,22 @@ class _Meter(threading.Thread):
             with suppress(OSError):
                 if path is not None:
                     self._files[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._look()
+
+    @property
+    def usage(self) -> Usage:
+        """What was seen last."""
+        return Usage(self._cpu, self._peak)
 
     def run(self) -> None:
         poll = select.poll()
         poll.register(self._end, select.POLLIN)
         poll.register(self._stopped, select.POLLIN)
-        samples = "memory" not in self._files and "memory_now" in self._files
-        while not poll.poll(_SAMPLE_SECONDS * 1000 if samples else None):
-            self._sample()
-        if samples:
-            self._sample()
-        self.usage = Usage(self._cpu_seconds(), self._number("memory") or self._most or None)
+        least, most = _LOOK_SECONDS
+        began = time.monotonic()
+        while not poll.poll(1000 * min(max((time.monotonic() - began) * _LOOK_SHARE, least), most)):
+            self._look()
+        self._look()
 
     def stop(self) -> None:
         """Read the counters now if the container has not ended, and let go of it."""
@@ -142,8 +151,13 @@ class _Meter(threading.Thread):
         for descriptor in (self._end, self._stopped, *self._files.values()):
             os.close(descriptor)
 
-    def _sample(self) -> None:
-        self._most = max(self._most, self._number("memory_now") or 0)
+    def _look(self) -> None:
+        cpu = self._cpu_seconds()
+        if cpu is not None:
+            self._cpu = cpu
+        memory = self._number("memory" if "memory" in self._files else "memory_now")
+        if memory is not None:
+            self._peak = max(memory, self._peak or 0)
 
     def _cpu_seconds(self) -> float | None:
         text = self._read("cpu")
