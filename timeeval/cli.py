@@ -1,4 +1,4 @@
-"""The commands ``timeeval-run`` and ``timeeval-results``; everything they do lives elsewhere."""
+"""The command ``timeeval-run``; everything it does lives elsewhere. ``timeeval-results`` is `timeeval.cli_results`."""
 
 from __future__ import annotations
 
@@ -11,39 +11,27 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from enum import IntFlag
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from timeeval import cli_places
 from timeeval._version import __version__
+from timeeval.cli_exits import Exit, code_of
+from timeeval.cli_results import results_command, results_main
 
 if TYPE_CHECKING:
     from timeeval.run.detaching import Detached
     from timeeval.run.session import Session
 
+__all__ = ["results_command", "results_main", "run_command", "run_main"]
+
 SUMMARY_SCHEMA = "timeeval.run-summary/1"
-ROW_SCHEMA = "timeeval.result/1"
 DETACHED_SCHEMA = "timeeval.detached/1"
-END_SCHEMA = "timeeval.run-end/1"
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 RETRIABLE = ("ERROR", "TIMEOUT", "OOM", "INFRA")
-
-
-class Exit(IntFlag):
-    """What the exit codes mean, the same for all commands of this project."""
-
-    DONE = 0
-    INTERNAL = 1
-    USAGE = 2
-    FAILED = 4
-    UNREACHABLE = 8
-    NOT_VERIFIED = 16
-    LOCKED = 32
-    NOT_OK = 64
 
 
 @click.command(
@@ -220,7 +208,7 @@ def _guarded(experiment: Path, arguments: Sequence[str], *, verbose: bool) -> in
         if verbose:
             traceback.print_exc()
         click.echo(f"timeeval-run: {error}", err=True)
-        return _code_of(error)
+        return code_of(error)
     except Exception:  # noqa: BLE001 - a script may raise anything; its traceback is for its author
         traceback.print_exc()
         return Exit.INTERNAL
@@ -234,21 +222,6 @@ def _exit_status(end: SystemExit) -> int:
         return end.code
     click.echo(end.code, err=True)
     return Exit.INTERNAL
-
-
-def _code_of(error: BaseException) -> int:
-    """Return the exit code of an error: its own, the one of what caused it, or that of its class."""
-    from timeeval import errors
-
-    link: BaseException | None = error
-    while link is not None:
-        own = getattr(link, "exit_code", None)
-        if isinstance(own, int):
-            return own
-        link = link.__cause__
-    if isinstance(error, errors.JournalError) and isinstance(error.__cause__, BlockingIOError):
-        return Exit.LOCKED
-    return Exit.UNREACHABLE if isinstance(error, errors.EngineError) else Exit.USAGE
 
 
 def _print_needs(session: Session, answers: Any, code: int) -> None:  # noqa: ANN401 - a text stream
@@ -281,119 +254,3 @@ def _code(session: Session, code: int, options: dict[str, Any], answers: Any) ->
     return (Exit.FAILED if incomplete else Exit.DONE) | (
         Exit.NOT_OK if not_ok and options["fail_on_error"] else Exit.DONE
     )
-
-
-@click.group("timeeval-results", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
-def results_command() -> None:
-    """Look at results folders of timeeval-run, and at the drivers of their runs."""
-
-
-@results_command.command("show")
-@click.argument("folder", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
-def show(folder: Path, as_json: bool) -> None:
-    """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on.
-
-    A folder of several runs shows its latest one.
-    """
-    from timeeval.errors import TimeEvalError
-    from timeeval.run.journal import FILE_NAME, Journal
-    from timeeval.run.layout import run_folder
-    from timeeval.run.remarks import remarks
-    from timeeval.run.views import shown_row, shown_table
-
-    try:
-        results_path = run_folder(folder)
-        with Journal.read(results_path / FILE_NAME) as journal:
-            rows = journal.rows()
-            runs = journal.runs()
-    except TimeEvalError as error:
-        _fail(error)
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}))
-    else:
-        click.echo(shown_table(rows))
-        for line in remarks(results_path, rows, runs):
-            click.echo(line)
-
-
-@results_command.command("watch")
-@click.argument("folder", type=FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one per outcome, and one for the end.")
-def watch_command(folder: Path, as_json: bool) -> None:
-    """Follow the run of a results FOLDER until its driver ends, from any machine that sees the folder.
-
-    Exits with the driver's own exit code, with 4 when it ended without one. Nothing is written.
-    """
-    from timeeval.errors import TimeEvalError
-    from timeeval.run.layout import run_folder
-    from timeeval.run.views import shown_line, shown_row
-    from timeeval.run.watching import watch
-
-    try:
-        path = run_folder(folder)
-        for view in watch(path):
-            for row in view.fresh:
-                click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}) if as_json else shown_line(row))
-            driver, counts = view.driver, view.counts
-    except TimeEvalError as error:
-        _fail(error)
-    if driver is None or driver.exit_code is None:
-        _fail(
-            f"the driver is gone without a last word. `timeeval-run … --resume {path}` computes the rest", Exit.FAILED
-        )
-    summary = {"schema": END_SCHEMA, "outcomes": counts, "exit_code": driver.exit_code}
-    text = ", ".join(f"{count} {name}" for name, count in counts.items())
-    click.echo(json.dumps(summary) if as_json else f"ended with exit code {driver.exit_code}: {text}")
-    sys.exit(driver.exit_code)
-
-
-@results_command.command("stop")
-@click.argument("folder", type=FOLDER)
-@click.option("--now", is_flag=True, help="Stop running experiments at once instead of giving them time to end.")
-def stop_command(folder: Path, now: bool) -> None:
-    """End the run of a results FOLDER in good order, and wait until it has ended; --resume goes on from there."""
-    from timeeval.errors import TimeEvalError
-    from timeeval.run.driver import stop
-    from timeeval.run.layout import run_folder
-
-    try:
-        path = run_folder(folder)
-        driver = stop(path, now=now)
-    except TimeEvalError as error:
-        _fail(error)
-    code = "" if driver.exit_code is None else f" with exit code {driver.exit_code}"
-    click.echo(f"the driver has ended{code}; `timeeval-run … --resume {path}` goes on")
-
-
-@results_command.command("fetch")
-@click.argument("folder", type=FOLDER)
-@click.option(
-    "--collect", type=click.Choice(["all", "scores"]), default="all", help="Scores: TimeEval's own files only."
-)
-@click.option("--cluster", type=FILE, help="The cluster file, if it is not where it was.")
-def fetch(folder: Path, collect: str, cluster: Path | None) -> None:
-    """Bring what a results FOLDER's experiments left on their hosts, and only what is not here yet."""
-    from timeeval.cluster.fetching import fetch_left
-    from timeeval.errors import TimeEvalError
-    from timeeval.run.collected import Collect
-    from timeeval.run.layout import run_folder
-
-    try:
-        problem = fetch_left(run_folder(folder), Collect(collect), cluster)
-    except TimeEvalError as error:
-        _fail(error, _code_of(error))
-    if problem:
-        _fail(problem, Exit.FAILED)
-
-
-def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:
-    click.echo(f"timeeval-results: {error}", err=True)
-    sys.exit(code)
-
-
-def results_main() -> None:
-    """Entry point of ``timeeval-results``."""
-    results_command(prog_name="timeeval-results")

@@ -1,0 +1,134 @@
+"""The command ``timeeval-results``; everything it does lives elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from timeeval._version import __version__
+from timeeval.cli_exits import Exit, code_of
+
+ROW_SCHEMA = "timeeval.result/1"
+END_SCHEMA = "timeeval.run-end/1"
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group("timeeval-results", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def results_command() -> None:
+    """Look at results folders of timeeval-run, and at the drivers of their runs."""
+
+
+@results_command.command("show")
+@click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
+def show(folder: Path, as_json: bool) -> None:
+    """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on.
+
+    A folder of several runs shows its latest one.
+    """
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.journal import FILE_NAME, Journal
+    from timeeval.run.layout import run_folder
+    from timeeval.run.remarks import remarks
+    from timeeval.run.views import shown_row, shown_table
+
+    try:
+        results_path = run_folder(folder)
+        with Journal.read(results_path / FILE_NAME) as journal:
+            rows = journal.rows()
+            runs = journal.runs()
+    except TimeEvalError as error:
+        _fail(error)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}))
+    else:
+        click.echo(shown_table(rows))
+        for line in remarks(results_path, rows, runs):
+            click.echo(line)
+
+
+@results_command.command("watch")
+@click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one per outcome, and one for the end.")
+def watch_command(folder: Path, as_json: bool) -> None:
+    """Follow the run of a results FOLDER until its driver ends, from any machine that sees the folder.
+
+    Exits with the driver's own exit code, with 4 when it ended without one. Nothing is written.
+    """
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.layout import run_folder
+    from timeeval.run.views import shown_line, shown_row
+    from timeeval.run.watching import watch
+
+    try:
+        path = run_folder(folder)
+        for view in watch(path):
+            for row in view.fresh:
+                click.echo(json.dumps({"schema": ROW_SCHEMA, **shown_row(row)}) if as_json else shown_line(row))
+            driver, counts = view.driver, view.counts
+    except TimeEvalError as error:
+        _fail(error)
+    if driver is None or driver.exit_code is None:
+        _fail(
+            f"the driver is gone without a last word. `timeeval-run … --resume {path}` computes the rest", Exit.FAILED
+        )
+    summary = {"schema": END_SCHEMA, "outcomes": counts, "exit_code": driver.exit_code}
+    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+    click.echo(json.dumps(summary) if as_json else f"ended with exit code {driver.exit_code}: {text}")
+    sys.exit(driver.exit_code)
+
+
+@results_command.command("stop")
+@click.argument("folder", type=FOLDER)
+@click.option("--now", is_flag=True, help="Stop running experiments at once instead of giving them time to end.")
+def stop_command(folder: Path, now: bool) -> None:
+    """End the run of a results FOLDER in good order, and wait until it has ended; --resume goes on from there."""
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.driver import stop
+    from timeeval.run.layout import run_folder
+
+    try:
+        path = run_folder(folder)
+        driver = stop(path, now=now)
+    except TimeEvalError as error:
+        _fail(error)
+    code = "" if driver.exit_code is None else f" with exit code {driver.exit_code}"
+    click.echo(f"the driver has ended{code}; `timeeval-run … --resume {path}` goes on")
+
+
+@results_command.command("fetch")
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--collect", type=click.Choice(["all", "scores"]), default="all", help="Scores: TimeEval's own files only."
+)
+@click.option("--cluster", type=FILE, help="The cluster file, if it is not where it was.")
+def fetch(folder: Path, collect: str, cluster: Path | None) -> None:
+    """Bring what a results FOLDER's experiments left on their hosts, and only what is not here yet."""
+    from timeeval.cluster.fetching import fetch_left
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.collected import Collect
+    from timeeval.run.layout import run_folder
+
+    try:
+        problem = fetch_left(run_folder(folder), Collect(collect), cluster)
+    except TimeEvalError as error:
+        _fail(error, code_of(error))
+    if problem:
+        _fail(problem, Exit.FAILED)
+
+
+def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:
+    click.echo(f"timeeval-results: {error}", err=True)
+    sys.exit(code)
+
+
+def results_main() -> None:
+    """Entry point of ``timeeval-results``."""
+    results_command(prog_name="timeeval-results")
