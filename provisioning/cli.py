@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from provisioning.errors import ProvisionError
+from provisioning.plain import plain
 
 if TYPE_CHECKING:
     from provisioning.commands import Options
@@ -178,16 +179,16 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
     else:
         said = [*odd(report, verb, everything=everything), *lines(report, dry_run=options.dry_run)]
     for line in said:
-        click.echo(line)
+        click.echo(plain(line))
     for node in report.nodes:
         if values["verbose"] and node.error is not None and node.error.details:
-            click.echo(f"{node.node}:\n{node.error.details}", err=True)
+            click.echo(plain(f"{node.node}:\n{node.error.details}"), err=True)
     sys.exit(code)
 
 
 def _say(code: int, lines: Iterable[str]) -> NoReturn:
     for line in lines:
-        click.echo(line)
+        click.echo(plain(line))
     sys.exit(code)
 
 
@@ -359,6 +360,6 @@ def main() -> NoReturn:
     except ProvisionError as error:
         click.echo(f"error: {error}", err=True)
         if error.details and logging.getLogger("provisioning").getEffectiveLevel() <= logging.INFO:
-            click.echo(error.details, err=True)
+            click.echo(plain(error.details), err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from provisioning.plain import plain
+
 __all__ = [
     "ChangedError",
     "InventoryError",
@@ -33,6 +35,7 @@ class ProvisionError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, host: str | None = None, remedy: str | None = None) -> None:
+        message = plain(message)  # it may quote what a node said
         super().__init__(message)
         self.message = message
         self.host = host

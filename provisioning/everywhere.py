@@ -11,6 +11,7 @@ from provisioning.errors import NodeError, ProvisionError, UsageError
 from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.parallel import for_each
+from provisioning.plain import plain
 from provisioning.runlog import RunLog
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def folded(outcomes: Mapping[str, Outcome], patience: float) -> Iterator[str]:
             text = outcome.message if outcome.remedy is None else f"{outcome.message}; {outcome.remedy}"
             errors.setdefault(text, []).append(name)
         else:
-            groups.setdefault((_ending(outcome, patience), _plain(outcome["output"])), []).append(name)
+            groups.setdefault((_ending(outcome, patience), plain(outcome["output"])), []).append(name)
     for (ending, output), names in groups.items():
         yield f"{fold(names)}:{ending}"
         if output:
@@ -129,10 +130,3 @@ def _ending(outcome: Mapping[str, Any], patience: float) -> str:
     elif outcome["status"]:
         told = f" ended with status {outcome['status']}"
     return told + (f" ({outcome['cut']} bytes of output are left out)" if outcome["cut"] else "")
-
-
-def _plain(text: str) -> str:
-    """Return text that does nothing to a terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )

@@ -157,7 +157,10 @@ class Decoder:
             return None
         body = bytes(self._buffer[HEAD.size : HEAD.size + length])
         del self._buffer[: HEAD.size + length]
-        message = json.loads(body)
+        try:
+            message = json.loads(body)
+        except (ValueError, RecursionError) as error:  # the latter: brackets without end
+            raise ValueError("the node sent what is no message") from error
         if not isinstance(message, dict):
             raise ValueError("the node sent what is no message")
         return message

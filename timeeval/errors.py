@@ -5,6 +5,8 @@ whose fault an outcome is: the algorithm's (:class:`AlgorithmError` and its chil
 limits) or the host's (:class:`InfrastructureError`, worth a try elsewhere).
 """
 
+from timeeval.plain import plain
+
 
 class TimeEvalError(Exception):
     """Base of all errors of this package.
@@ -32,7 +34,7 @@ class TimeEvalError(Exception):
         if remedy:
             joint = "" if text.endswith("\n") else " " if text.endswith((".", "!", "?")) else ". "
             text = f"{text}{joint}{remedy}"
-        super().__init__(text)
+        super().__init__(plain(text))
         self.host = host
         self.remedy = remedy
 

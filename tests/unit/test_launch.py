@@ -200,7 +200,9 @@ def test_the_decoder_takes_bytes_as_they_come() -> None:
     assert messages == [{"a": 1}, {"b": "x" * 300}]
 
 
-@pytest.mark.parametrize("garbage", [b"oops, a print\n", b"\xff\xff\xff\xffJ", b"\0\0\0\2J[]"])
+@pytest.mark.parametrize(
+    "garbage", [b"oops, a print\n", b"\xff\xff\xff\xffJ", b"\0\0\0\2J[]", b"\0\1\0\0J" + b"[" * 65536]
+)
 def test_what_is_no_frame_is_refused(garbage: bytes) -> None:
     decoder = frames.Decoder()
     decoder.feed(frames.MARKER + b"ready\n" + garbage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from provisioning.errors import LockedError, NodeError, UnreachableError, UsageError
+from provisioning.plain import plain
 from provisioning.report import NodeReport, Report, documents, lines
 from provisioning.resources.base import Change, Finding
 
@@ -70,3 +71,10 @@ def test_findings_of_no_node_have_a_line_of_their_own() -> None:
     report = Report((NodeReport("a", error=NodeError("x")),), (finding,), (UsageError("y"),))
     assert "error datasets: datasets.csv lists what is missing; put it there" in list(lines(report))
     assert json.loads(next(iter(documents(report, "up"))))["node"] is None
+
+
+def test_an_error_that_quotes_a_node_does_nothing_to_a_terminal() -> None:
+    error = NodeError("it said \x1b[2J\x07", host="node1", remedy="look there")
+    assert str(error) == "node1: it said \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}; look there"
+    shown = list(lines(Report((NodeReport("node1", error=error),))))
+    assert all(plain(line) == line for line in shown)

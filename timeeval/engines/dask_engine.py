@@ -21,6 +21,7 @@ from timeeval.engines.dask_start import start_dask
 from timeeval.engines.hosts import SETTLE_SECONDS, Back, Cut, Ended, Gone, GuardedHost, News, Said
 from timeeval.engines.members import Member, Slot
 from timeeval.errors import EngineError
+from timeeval.plain import plain
 from timeeval.run.model import HostLost, HostUp, Interrupted, Report, Reported
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class DaskEngine:
             case "interrupted":
                 self._run(self._dask_failed(message["attempt"], message["reason"]))
             case "failed":
-                logger.warning("%s: %s failed: %s", news.host, news.child, message["error"])
+                logger.warning("%s: %s failed: %s", news.host, news.child, plain(str(message["error"])))
 
     def _slot(self, member: Member, message: Mapping[str, Any]) -> None:
         slot = member.slots[message["slot"]]

@@ -25,6 +25,7 @@ import os
 import queue
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -62,8 +63,7 @@ def begin(args: dict[str, Any]) -> list[str]:
     """
     runs = Path(args["state"]) / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    if runs.stat().st_uid != os.getuid():
-        raise PermissionError(f"{runs} belongs to another user; set `state` in cluster.toml to a folder of yours")
+    _demand_own(runs)
     swept = sweeping.sweep_dead(runs, args["node"])
     folder = sweeping.run_folder(args["state"], args["run"], args["node"])
     folder.mkdir(mode=0o700)
@@ -85,6 +85,16 @@ def begin(args: dict[str, Any]) -> list[str]:
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _demand_own(runs: Path) -> None:
+    """Refuse a folder whose entries another user could exchange: keys and jobs pass through the door in it."""
+    for folder, owners in ((runs, {os.getuid()}), (runs.parent, {os.getuid(), 0})):
+        found = folder.stat()
+        if folder.lstat().st_uid not in owners or found.st_uid not in owners:
+            raise PermissionError(f"{folder} is not this user's own folder; set `state` in cluster.toml to one that is")
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise PermissionError(f"everybody may write to {folder}; take that away with `chmod o-w {folder}`")
 
 
 class Guard:

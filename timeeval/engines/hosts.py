@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.engines.line import Line
 from timeeval.errors import EngineError
+from timeeval.plain import plain
 
 if TYPE_CHECKING:
     from timeeval.engines.dask_settings import DaskSettings
@@ -22,6 +23,7 @@ CANCEL_SECONDS = 90.0
 DONE_SECONDS = 90.0
 UNREACHED_SECONDS = 10.0
 SETTLE_SECONDS = 20.0
+LAST_WORDS = 8192
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ class GuardedHost:
             )
         self.address = ready["address"]
         for run in ready.get("swept", []):
-            logger.warning("%s: what the dead run %s had left there was removed", self.name, run)
+            logger.warning("%s: what the dead run %s had left there was removed", self.name, plain(str(run)))
 
     async def spawn(self, child: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Start a child and return its first words; raises `EngineError` with its last ones."""
@@ -182,7 +184,8 @@ class GuardedHost:
             self._send({"do": "cancel", "attempt": attempt, "slot": slot, "pid": pid})
             done = await self._patiently(future)
             if done.get("problem"):
-                logger.warning("%s: containers of attempt %s may be left: %s", self.name, attempt, done["problem"])
+                problem = plain(str(done["problem"]))
+                logger.warning("%s: containers of attempt %s may be left: %s", self.name, attempt, problem)
         except (EngineError, TimeoutError) as error:
             logger.warning("%s: attempt %s could not be cleaned up: %s", self.name, attempt, error)
         finally:
@@ -207,7 +210,7 @@ class GuardedHost:
         await self._line.close()
         if self._done is None and self._stands:
             return f"{self.name}: its guard did not say that it had cleaned up; its lease ends the rest by {until}"
-        return f"{self.name}: {self._done['problem']}" if self._done and self._done.get("problem") else ""
+        return plain(f"{self.name}: {self._done['problem']}") if self._done and self._done.get("problem") else ""
 
     async def _has_gone(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -223,7 +226,7 @@ class GuardedHost:
         logger.warning(
             "%s: connection lost (%s); trying again, its experiments go on until %s",
             self.name,
-            reason,
+            plain(reason),
             _time_of_day(seconds),
         )
         self._hear(Cut(self.name, reason, self._fence()))
@@ -236,9 +239,9 @@ class GuardedHost:
 
     def over(self, reason: str) -> None:
         """See `timeeval.engines.line.Ear`."""
-        reason = self._ended_because or (self._done or {}).get("reason") or reason
+        reason = plain(str(self._ended_because or (self._done or {}).get("reason") or reason))
         self._gone.set()
-        words = self._line.last_words() if self._line is not None else ""
+        words = plain(self._line.last_words()) if self._line is not None else ""
         lost = EngineError(f"{reason}; {words}" if words else reason, host=self.name)
         for waiting in (*self._starting.values(), *self._cancelling.values()):
             if not waiting.done():
@@ -297,7 +300,8 @@ class GuardedHost:
             self._hear(Said(self.name, child, message))
 
     def _child_ended(self, child: str, status: int | None, tail: str) -> None:
-        text = f"{self._words(child)} ended with status {status}" + (f"; its last lines:\n{tail}" if tail else "")
+        last = f"; its last lines:\n{plain(tail, LAST_WORDS)}" if tail else ""
+        text = f"{self._words(child)} ended with status {status}{last}"
         starting, ending = self._starting.get(child), self._ending.get(child)
         if starting is not None and not starting.done():
             starting.set_exception(EngineError(_explain(self._words(child), text), host=self.name))

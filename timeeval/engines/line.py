@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from timeeval.errors import EngineError
@@ -113,9 +114,10 @@ class Line:
                 host=self._host.name,
                 remedy="See whether `ssh` gets there and whether the machine is overloaded.",
             ) from None
+        except ValueError as error:
+            raise EngineError(str(error), host=self._host.name, remedy="See who answers there.") from error
         if ready is None:
             raise EngineError(f"its guard did not start: {self.last_words()}", host=self._host.name)
-        self._boot = ready["boot"]
         self._keeper = asyncio.create_task(self._keep())
         return ready
 
@@ -147,12 +149,14 @@ class Line:
         self._process = None
         self._process = await self._launcher.start(self._host, ATTACH, args)
         ready = await self._process.receive()
-        if ready is None or ready["is"] != "ready":
-            if ready is not None:
-                self._take(ready)
-            return None
-        self._acknowledged(ready["ack"])
-        self._sent = ready["ack"]
+        with _understood():
+            if ready is None or ready["is"] != "ready":
+                if ready is not None:
+                    self._take(ready)
+                return None
+            self._acknowledged(ready["ack"])
+            self._sent = int(ready["ack"])
+            self._boot = self._boot or str(ready["boot"])
         self._answered = self._beaten = args["hello"]["at"]
         self.connected = True
         return ready
@@ -197,7 +201,8 @@ class Line:
                     message = await process.receive()
                 if message is None:
                     return "its program there ended"
-                self._take(message)
+                with _understood():
+                    self._take(message)
         except TimeoutError:
             return f"nothing was heard for {self._silence:g} s"
         except (OSError, ValueError, EngineError) as error:
@@ -205,7 +210,8 @@ class Line:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["is"] == "beat":
-            self._answered = max(self._answered, message["at"])
+            # no guard has heard a beat that was not sent: what it says may not prolong its own lease
+            self._answered = max(self._answered, min(float(message["at"]), self._beaten))
             self._acknowledged(message["ack"])
         elif message["n"] is None or message["n"] > self._taken:
             self._taken = message["n"] or self._taken
@@ -250,6 +256,15 @@ class Line:
             pause = min(2 * pause, LONGEST_PAUSE)
         self._ear.over(f"it could not be reached while its lease of {self._settings.lease:g} s went on: {reason}")
         return False
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """Raise ValueError for what a guard would not say: whatever a node sends ends a connection at most."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(f"what it sent is no message of a guard: {error!r}") from error
 
 
 async def _close(process: Process) -> None:

@@ -41,11 +41,13 @@ def listen(folder: Path) -> socket.socket:
 
 
 def connect(folder: Path) -> socket.socket:
-    """Knock at the door of a run folder; raises OSError when nobody is behind it."""
+    """Knock at the door of a run folder; raises OSError when nobody of this user's is behind it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         line.connect(_short(folder, descriptor))
+        if not is_own(line):
+            raise PermissionError(f"another user's process stands at {folder / DOOR}")
     except OSError:
         line.close()
         raise

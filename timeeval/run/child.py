@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.constants import EXECUTION_LOG
 from timeeval.errors import InfrastructureError
+from timeeval.plain import plain
 from timeeval.run import local_code
 from timeeval.run.model import Outcome
 
@@ -36,6 +37,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _HOST_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV}
 _TRACEBACK_LIMIT = 64 * 1024
+_ERROR_LIMIT = 16 * 1024
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -106,7 +108,7 @@ def _serve(connection: socket.socket, header: dict[str, Any], payload: bytes) ->
         if isinstance(error, ModuleNotFoundError) and header.get("remote"):
             answer["error"] += f"; {_missing_module(error, header['host'])}"
         text = "".join(traceback.format_exception(error))
-        answer["traceback"] = text[-_TRACEBACK_LIMIT:]
+        answer["traceback"] = plain(text[-_TRACEBACK_LIMIT:])
         _log(text)
     answer["values"] = _numbers(values)
     answer.update(_container_usage() if header.get("containers") else meter.read())
@@ -181,7 +183,7 @@ def _outcome(error: BaseException) -> Outcome:
 
 def _one_line(error: BaseException) -> str:
     try:
-        return repr(error)
+        return plain(repr(error), _ERROR_LIMIT)
     except Exception as second:  # noqa: BLE001 - a user's exception class may be broken as well
         return f"{type(error).__name__}(<its repr raised {type(second).__name__}>)"
 

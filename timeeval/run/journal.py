@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from timeeval.errors import JournalError
+from timeeval.plain import plain
 from timeeval.run.filesystem import is_network_file_system
 from timeeval.run.journal_file import check_version, create, lock_for_writing
 from timeeval.run.journal_rows import each_row
@@ -163,7 +164,7 @@ class Journal:
         """Record that the run ended (`reason` empty: all its work is done)."""
         run = self._current()
         with self._transaction() as connection:
-            connection.execute("UPDATE run SET ended = ?, reason = ? WHERE id = ?", (at, reason, run.id))
+            connection.execute("UPDATE run SET ended = ?, reason = ? WHERE id = ?", (at, plain(reason), run.id))
 
     def write(self, rows: Sequence[Row]) -> None:
         """Make rows durable, all or none."""
@@ -187,7 +188,7 @@ class Journal:
                     case HostSetAside(host, reason, at):
                         connection.execute(
                             "INSERT INTO host_event (run, host, reason, at) VALUES (?, ?, ?, ?)",
-                            (run.id, host, reason, at),
+                            (run.id, host, plain(reason), at),
                         )
 
     def add_metrics(self, scored: Iterable[Scored]) -> None:
@@ -336,8 +337,8 @@ def _write_report(connection: sqlite3.Connection, report: Report, run: RunInfo) 
             report.outcome.value,
             report.started,
             report.ended,
-            report.error,
-            report.traceback,
+            plain(report.error),  # a report of the driver's own: what it quotes came from elsewhere
+            plain(report.traceback),
             report.hyper_params,
             json.dumps(times),
             report.cpu_seconds,

@@ -7,12 +7,18 @@ and rows; engines produce events and obey commands; the journal stores rows. Non
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
+from timeeval.plain import plain
+
 _T = TypeVar("_T")
+
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_PARAMETERS = 1 << 20
 
 
 class Outcome(StrEnum):
@@ -124,26 +130,32 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read a report; raises ValueError when a field is missing or of the wrong type."""
-        raw = json.loads(text)
-        if not isinstance(raw, dict):
-            raise ValueError(f"a report is a JSON object, not {type(raw).__name__}")
+        """Read a report, whoever wrote it.
+
+        Texts come out as `timeeval.plain.plain` leaves them, so that the journal can keep and a terminal show them.
+
+        Raises
+        ------
+        ValueError
+            When it is no JSON, or a field is missing, of the wrong type or beyond what can be kept.
+        """
         try:
+            raw = _typed({"it": json.loads(text)}, "it", dict)
             return cls(
                 attempt=_typed(raw, "attempt", str),
                 outcome=Outcome(raw["outcome"]),
                 host=_typed(raw, "host", str),
-                started=float(raw["started"]),
-                ended=float(raw["ended"]),
-                error=_typed(raw, "error", str),
-                traceback=_typed(raw, "traceback", str),
-                hyper_params=None if raw["hyper_params"] is None else _typed(raw, "hyper_params", str),
-                values={str(k): None if v is None else float(v) for k, v in _typed(raw, "values", dict).items()},
-                cpu_seconds=None if raw["cpu_seconds"] is None else float(raw["cpu_seconds"]),
-                peak_memory=None if raw["peak_memory"] is None else int(raw["peak_memory"]),
+                started=_seconds(raw["started"]),
+                ended=_seconds(raw["ended"]),
+                error=plain(_typed(raw, "error", str)),
+                traceback=plain(_typed(raw, "traceback", str)),
+                hyper_params=None if raw["hyper_params"] is None else _parameters(raw),
+                values={plain(k): None if v is None else float(v) for k, v in _typed(raw, "values", dict).items()},
+                cpu_seconds=None if raw["cpu_seconds"] is None else _seconds(raw["cpu_seconds"]),
+                peak_memory=None if raw["peak_memory"] is None else _bytes(raw["peak_memory"]),
                 changed=raw.get("changed") is True,  # outcomes that earlier versions kept do not say
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"malformed report: {error!r}") from error
 
 
@@ -152,6 +164,27 @@ def _typed(raw: dict[str, Any], key: str, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise TypeError(f"{key} is {type(value).__name__}, not {kind.__name__}")
     return value
+
+
+def _seconds(value: Any) -> float:  # noqa: ANN401 - whatever JSON holds
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number of seconds")
+    return number
+
+
+def _bytes(value: Any) -> int:  # noqa: ANN401 - likewise
+    number = int(value)
+    if not 0 <= number <= LARGEST_INTEGER:
+        raise ValueError(f"{number} is no number of bytes")
+    return number
+
+
+def _parameters(raw: dict[str, Any]) -> str:
+    text = _typed(raw, "hyper_params", str)
+    if len(text) > LONGEST_PARAMETERS:  # half of it would be other parameters
+        raise ValueError(f"its parameters have {len(text)} characters, more than {LONGEST_PARAMETERS}")
+    return plain(text, LONGEST_PARAMETERS)
 
 
 # --- events: what engines and people tell the machine ---------------------------------------------------------------

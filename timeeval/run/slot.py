@@ -32,6 +32,7 @@ _FIRST_POLL = 0.02
 _KILL_SECONDS = 10.0
 LOG_LIMIT = 256 * 1024**2
 _LEAK = 1024**3
+_LONGEST_ANSWER = 8 * 1024**2
 
 
 @dataclass(slots=True)
@@ -107,7 +108,13 @@ class Slot:
             self._send(header, payload)
         except OSError:
             return self._crashed(watch, oom_kills)
-        return self._watch(watch, oom_kills)
+        try:
+            return self._watch(watch, oom_kills)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            # something of the algorithm wrote there; whatever comes next on this connection belongs to nobody
+            self.close()
+            cause = f"AlgorithmError('it wrote to the connection of its process, which is not its own: {error!r}')"
+            return self._stopped(watch, Outcome.ERROR, cause)
 
     def close(self) -> None:
         """End the process and everything below it; only while nothing runs."""
@@ -144,12 +151,14 @@ class Slot:
             readable, _, _ = select.select([connection], [], [], poll)
             if readable:
                 try:
-                    chunk = connection.recv(1 << 16)
+                    chunk = connection.recv(1 << 18)
                 except OSError:
                     chunk = b""
                 if not chunk:
                     return self._crashed(watch, oom_kills)
                 *lines, buffer = (buffer + chunk).split(b"\n")
+                if len(buffer) > _LONGEST_ANSWER:
+                    raise ValueError(f"{len(buffer)} bytes without an end")
                 for line in lines:
                     message = json.loads(line)
                     if "outcome" in message:

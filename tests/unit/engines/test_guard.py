@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import own
 
-from timeeval.engines import attach, sweeping
+from timeeval.engines import attach, sockets, sweeping
 
 PYTHON = """#!/bin/sh
 setsid sleep 600 &
@@ -408,6 +408,37 @@ def test_a_folder_of_a_run_that_exists_already_is_refused(start):
     assert guarded(first)
     assert second.ready is None
     assert "File exists" in second.process.stderr.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (lambda state: state.chmod(0o777), "everybody may write to"),
+        (lambda state: (state / "runs").chmod(0o777), "everybody may write to"),
+        pytest.param(
+            lambda state: os.chown(state, 65534, 65534),
+            "is not this user's own folder",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away"),
+        ),
+    ],
+)
+def test_a_folder_that_another_user_could_exchange_is_refused(start, tmp_path, harm, why):
+    (tmp_path / "state" / "runs").mkdir(parents=True)
+    harm(tmp_path / "state")
+    refused = start("trapped")
+
+    assert refused.ready is None
+    assert why in refused.process.stderr.read().decode()
+    assert list((tmp_path / "state" / "runs").iterdir()) == []
+
+
+def test_nothing_is_said_to_another_users_process_behind_the_door(tmp_path, monkeypatch):
+    with sockets.listen(tmp_path):
+        sockets.connect(tmp_path).close()
+        somebody_else = os.getuid() + 1
+        monkeypatch.setattr(sockets.os, "getuid", lambda: somebody_else)
+        with pytest.raises(PermissionError, match="another user's process"):
+            sockets.connect(tmp_path)
 
 
 def test_a_file_name_in_brackets_does_not_confuse_the_process_table(tmp_path):

@@ -197,6 +197,44 @@ def test_exceptions_are_errors_with_their_repr_and_traceback(run, results):
     assert report.hyper_params == '{"a": 0}'
 
 
+def test_an_exception_may_say_anything_at_any_length(run):
+    class OddError(Exception):
+        def __repr__(self):
+            return "\x1b[2J\udcff" + "x" * 50_000_000
+
+    def raises(data, args):
+        raise OddError("y" * 50_000_000)
+
+    report = run(raises)
+
+    assert report.outcome is Outcome.ERROR
+    assert report.error.startswith(r"\x1b[2J\udcff")
+    assert len(report.to_json()) < 200_000
+
+
+@pytest.mark.parametrize("words", ["garbage\n", "{}\n", "[]\n", ""])
+def test_writing_to_every_descriptor_is_the_algorithms_error_and_hurts_nobody_else(run, words):
+    def writes(data, args):
+        import os
+        import stat
+
+        for entry in Path("/proc/self/fd").iterdir():
+            number = int(entry.name)
+            try:
+                if stat.S_ISSOCK(os.fstat(number).st_mode):
+                    rest = args["words"].encode() or b"x" * (20 << 20)
+                    while rest:
+                        rest = rest[os.write(number, rest) :]
+            except OSError:
+                continue
+        return deviation(data, args)
+
+    report = run(writes, params={"words": words})
+    assert report.outcome is Outcome.ERROR
+    assert "connection of its process" in report.error
+    assert [run(deviation).outcome for _ in range(2)] == [Outcome.OK] * 2
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
