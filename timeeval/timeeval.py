@@ -175,7 +175,8 @@ class TimeEval:
             force_dimensionality_match=force_dimensionality_match,
             experiment_combinations_file=combinations,
         )
-        _require(len(self.exps) > 0, "No valid experiments: no algorithm fits to any dataset.")
+        _require(len(self.exps) > 0, _nothing_to_do(combinations))
+        self.log.info("Results are recorded in the directory %s", self.results_path)
         self._given_remote_config = remote_config
         self.remote_config = (remote_config or RemoteConfiguration()).with_logging_path(self.results_path)
 
@@ -235,6 +236,19 @@ class TimeEval:
             return  # nothing began, and an earlier table stays as it is
         self.results = results_frame(rows, self._columns(), self.metric_names, distributed=self.distributed)
         self.save_results()
+        good = self._good()
+        for name in self.metric_names:
+            lacking = int(good[name].isna().sum()) if name in good.columns else len(good)
+            if lacking:
+                self.log.warning(
+                    "%s has no value for %d of %d experiments that ended well; their execution.log says why.",
+                    name,
+                    lacking,
+                    len(good),
+                )
+
+    def _good(self) -> pd.DataFrame:
+        return self.results[np.array([status is Status.OK for status in self.results["status"]], dtype=bool)]
 
     def _end(self, outcomes: Outcomes) -> None:
         if not outcomes.reason:
@@ -274,7 +288,7 @@ class TimeEval:
         """
         if not aggregated:
             return self.results
-        good = self.results[np.array([status is Status.OK for status in self.results["status"]], dtype=bool)]
+        good = self._good()
         if len(good) < len(self.results):
             self.log.warning(
                 "%d of %d experiments did not end well and are left out of the aggregation.",
@@ -302,6 +316,15 @@ class TimeEval:
 
     def _columns(self) -> list[str]:
         return [*self.RESULT_KEYS, *self.metric_names]
+
+
+def _nothing_to_do(combinations: Path | None) -> str:
+    if combinations is None:
+        return "No valid experiments: no algorithm fits to any dataset."
+    return (
+        "No valid experiments: no algorithm fits to any dataset, or no combination of theirs is among those of "
+        f"{combinations}."
+    )
 
 
 def _require(condition: object, message: str) -> None:

@@ -170,7 +170,7 @@ def find_trends(series: np.ndarray[Any, Any]) -> list[Trend]:
         shared = float(powers @ centred)
         explained = shared * shared / (spread * variation)
         if explained > _TREND_R2:
-            found.append(Trend(trend_type, coef=shared / spread, confidence_r2=explained))
+            found.append(Trend(trend_type, coef=np.array([shared / spread]), confidence_r2=explained))
     return found
 
 

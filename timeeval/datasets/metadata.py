@@ -1,11 +1,15 @@
 """Everything that can be computed about a dataset, and how it is kept as JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from timeeval.utils.encode_params import NumpyEncoder
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DatasetId: TypeAlias = tuple[str, str]
 
@@ -55,13 +59,14 @@ class Trend:
     tpe
         Order of the polynomial.
     coef
-        Its coefficient: units of the channel per (time step to the power of the order).
+        Its coefficient, units of the channel per (time step to the power of the order); in a list of one, as TimeEval
+        1.5 writes it to metadata files: an array of shape (1,) when it was computed, a list when it was read.
     confidence_r2
         Share of the variance that it explains, 0 to 1.
     """
 
     tpe: TrendType
-    coef: float
+    coef: "float | Sequence[float] | np.ndarray[Any, Any]"
     confidence_r2: float
 
     @property

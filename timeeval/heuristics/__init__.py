@@ -120,18 +120,26 @@ def inject_heuristic_values(
     Raises
     ------
     ValueError
-        If a heuristic cannot be made or evaluated; the cause is chained.
+        If there is no such heuristic or it cannot be evaluated; the cause is chained.
+    TypeError
+        If a heuristic does not take the arguments it is written with.
     """
     if not isinstance(params, MutableMapping) or not has_heuristics(params):
         return params
     injected: Any = deepcopy(params)
+    refused = f"The heuristics of {algorithm.name!r} on {dataset_details.datasetId} cannot be evaluated"
     try:
         heuristics = {
             name: TimeEvalHeuristic(value.removeprefix(PREFIX).strip())
             for name, value in params.items()
             if isinstance(value, str) and value.startswith(PREFIX)
         }
-        ordered = sorted(heuristics.items(), key=lambda item: isinstance(item[1], ParameterDependenceHeuristic))
+    except TypeError as error:
+        raise TypeError(f"{refused}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{refused}: {error}") from error
+    ordered = sorted(heuristics.items(), key=lambda item: isinstance(item[1], ParameterDependenceHeuristic))
+    try:
         for name, heuristic in ordered:
             value = heuristic(algorithm, dataset_details, dataset_path, params=injected, param_name=name)
             if value is None:
@@ -139,6 +147,5 @@ def inject_heuristic_values(
             else:
                 injected[name] = value
     except Exception as error:
-        msg = f"The heuristics of {algorithm.name!r} on {dataset_details.datasetId} cannot be evaluated: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(f"{refused}: {error}") from error
     return injected  # type: ignore[no-any-return]

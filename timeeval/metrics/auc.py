@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from timeeval.metrics.metric import Array, trapezoid, undefined
+from timeeval.metrics.metric import Array, Metric, trapezoid, undefined
 from timeeval.metrics.scoring import Scoring, ScoringMetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class AucMetric(ScoringMetric):
-    """Base of metrics that are areas under a curve and can plot it.
+class AucMetric(Metric):
+    """Base of metrics that are areas under a curve and can plot it; one of your own needs `name` and `score`.
 
     Parameters
     ----------
@@ -28,6 +28,10 @@ class AucMetric(ScoringMetric):
     def __init__(self, plot: bool = False, plot_store: bool = False) -> None:
         self._plot = plot
         self._plot_store = plot_store
+
+    def supports_continuous_scorings(self) -> bool:
+        """Whether the metric takes floating-point scores: yes."""
+        return True
 
     def arguments(self) -> dict[str, Any]:
         """Return what the value depends on; whether a plot is drawn is no part of it."""
@@ -65,7 +69,7 @@ class AucMetric(ScoringMetric):
         plt.close(figure)
 
 
-class RocAUC(AucMetric):
+class RocAUC(AucMetric, ScoringMetric):
     """Area under the receiver operating characteristic curve.
 
     The probability that an anomalous point has a higher score than a normal one, ties counting one half [1]_.
@@ -102,7 +106,7 @@ class RocAUC(AucMetric):
         return doubled_wins / (2 * positives * negatives)
 
 
-class PrAUC(AucMetric):
+class PrAUC(AucMetric, ScoringMetric):
     """Area under the precision-recall curve by the trapezoidal rule.
 
     The curve starts at recall 0 with precision 1 and has one point for every distinct score as threshold [1]_.

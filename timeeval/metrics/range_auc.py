@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from timeeval.metrics.auc import AucMetric
 from timeeval.metrics.metric import Array, trapezoid, undefined
 from timeeval.metrics.ranges import Reward, range_precision_recall
-
-if TYPE_CHECKING:
-    from timeeval.metrics.scoring import Scoring
+from timeeval.metrics.scoring import Scoring, ScoringMetric
 
 
-class RangePrecisionRangeRecallAUC(AucMetric):
+class RangePrecisionRangeRecallAUC(AucMetric, ScoringMetric):
     """Area under the range-based precision-recall curve [1]_.
 
     Thresholds are the distinct scores without the smallest; of more than `max_samples`, every k-th one and the

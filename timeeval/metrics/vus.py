@@ -28,7 +28,7 @@ _NO_ANOMALY = "no point is labelled anomalous"
 _NO_NORMAL_POINT = "all points are labelled anomalous, so there is no false positive rate"
 
 
-class RangeAucMetric(AucMetric):
+class RangeAucMetric(AucMetric, ScoringMetric):
     """Base of the areas under curves with extended labels.
 
     Undefined (NaN) when no point is anomalous; the ROC variants also when all are.

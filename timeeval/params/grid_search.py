@@ -134,7 +134,8 @@ class FullParameterGrid(ParameterGrid):
 
     Notes
     -----
-    The names are sorted and the value of the last one changes fastest, as in scikit-learn's ``ParameterGrid``.
+    The names are sorted and the value of the last one changes fastest, as in scikit-learn's ``ParameterGrid``. As
+    there, a setting that is taken by its number names its parameters from the last to the first.
     """
 
     def __init__(self, param_grid: Mapping[str, Any]) -> None:
@@ -178,7 +179,7 @@ class FullParameterGrid(ParameterGrid):
         for axis in reversed(self._axes):
             position, offset = divmod(position, len(axis))
             chosen.append(axis[offset][0])
-        return FixedParams(reversed(chosen))
+        return FixedParams(chosen)
 
 
 class IndependentParameterGrid(ParameterGrid):
@@ -198,7 +199,9 @@ class IndependentParameterGrid(ParameterGrid):
 
     Notes
     -----
-    Parameters and values come in the given order. Without any value there is one setting, the defaults.
+    Settings come in the given order of parameters and values. Within one, the parameters are sorted by their names as
+    in scikit-learn's ``ParameterGrid``: files and tables show them like that. Without any value there is one setting,
+    the defaults.
     """
 
     def __init__(self, param_grid: Mapping[str, Any], default_params: Mapping[str, Any] | None = None) -> None:
@@ -229,10 +232,14 @@ class IndependentParameterGrid(ParameterGrid):
         return len(self._changes)
 
     def __iter__(self) -> Iterator[FixedParams]:
-        return map(self._at, range(len(self)))
+        return (FixedParams(sorted({**self._defaults, **change}.items(), key=_name)) for change in self._changes)
 
     def _at(self, position: int) -> FixedParams:
-        return FixedParams({**self._defaults, **self._changes[position]})
+        return FixedParams(sorted({**self._defaults, **self._changes[position]}.items(), key=_name, reverse=True))
+
+
+def _name(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def _block(

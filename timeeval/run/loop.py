@@ -51,6 +51,7 @@ _T = TypeVar("_T")
 
 GROUP_SECONDS = 0.04  # so long an outcome may wait for others to be recorded with
 CANCEL_PATIENCE = 30.0  # seconds an engine has to end what runs, once it was told to
+_FAILURES = frozenset((Outcome.ERROR, Outcome.TIMEOUT, Outcome.OOM))
 
 
 class Progress(Protocol):
@@ -328,7 +329,23 @@ class Loop:
         """Tell who brings files of the attempts whose end is recorded."""
         for row in rows:
             if isinstance(row, AttemptEnded):
-                self._files.ended(row.report, cells[keys.pop(row.report.attempt)])
+                cell = cells[keys.pop(row.report.attempt)]
+                self._files.ended(row.report, cell)
+                _say_failure(row.report, cell)
 
     async def _in_writer(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
+
+
+def _say_failure(report: Report, cell: Cell) -> None:
+    if report.outcome in _FAILURES:
+        _log.error(
+            "%s on %s/%s (repetition %d, parameters %s) ended with %s: %s",
+            cell.algorithm,
+            cell.collection,
+            cell.dataset,
+            cell.repetition,
+            cell.hyper_params_id,
+            report.outcome.name,
+            report.error,
+        )

@@ -154,8 +154,14 @@ def test_trends(order):
     steps = np.arange(100.0)
     found = find_trends(3.0 * steps**order + 7.0)
     own = next(trend for trend in found if trend.order == order)
-    assert own.coef == pytest.approx(3.0)
+    assert own.coef == pytest.approx(np.array([3.0]))
     assert own.confidence_r2 == pytest.approx(1.0)
+
+
+def test_coefficients_are_lists_of_one_in_metadata_files(tmp_path):
+    DatasetAnalyzer(("c", "d"), is_train=False, df=series(np.arange(9.0) * 2)).save_to_json(tmp_path / "d.json")
+    assert json.loads((tmp_path / "d.json").read_text())[0]["trends"]["value"][0]["coef"] == pytest.approx([2.0])
+    assert DatasetAnalyzer.load_from_json(tmp_path / "d.json").trends["value"][0].coef == pytest.approx([2.0])
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0], [float("nan")] * 3])

@@ -244,6 +244,9 @@ def test_texts_that_are_no_heuristic(signature):
 def test_wrong_arguments():
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         TimeEvalHeuristic("PeriodSizeHeuristic(nonsense=1)")
+    params = FixedParams({"a": "heuristic:PeriodSizeHeuristic(nonsense=1)"})
+    with pytest.raises(TypeError, match=r"'algorithm'.*unexpected keyword argument"):
+        inject_heuristic_values(params, ALGORITHM, DATASET, Path("nowhere"))
 
 
 def test_injection(series):

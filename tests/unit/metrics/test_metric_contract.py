@@ -318,3 +318,19 @@ def test_no_metric_hides_another_of_the_same_name():
     assert outcomes["RANGE_PR_AUC"] == metrics[0](LABELS, SCORES)
     assert outcomes["RANGE_PR_AUC (RangePrAUC) 2"] == metrics[3](LABELS, SCORES)
     assert len(outcomes) == 4
+
+
+def test_an_area_of_a_users_own():
+    class Roc(AucMetric):
+        @property
+        def name(self):
+            return "MY_ROC"
+
+        def score(self, y_true, y_score):
+            return self._auc(y_true, y_score, sklearn_metrics.roc_curve)
+
+    assert Roc().supports_continuous_scorings()
+    assert Roc()(LABELS, SCORES) == pytest.approx(RocAUC()(LABELS, SCORES))
+    assert score_all([Roc(), RocAUC()], LABELS, SCORES)["MY_ROC"] == pytest.approx(RocAUC()(LABELS, SCORES))
+    with pytest.raises(TypeError, match="abstract"):
+        AucMetric()

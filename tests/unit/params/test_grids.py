@@ -20,6 +20,7 @@ def test_names_are_sorted_and_the_last_changes_fastest():
     assert list(grid.iter(None, None)) == expected
     assert [grid[i] for i in range(4)] == expected
     assert grid[-1] == expected[-1]
+    assert list(grid[0]) == ["b", "a"]
     assert len(grid) == 4
     assert list(grid.param_grid) == expected
 
@@ -113,6 +114,8 @@ def test_one_parameter_at_a_time():
     assert list(grid.iter(None, None)) == expected
     assert [grid[i] for i in range(3)] == expected
     assert len(grid) == 3
+    assert [list(params) for params in grid] == [["a", "b", "c"]] * 3  # in this order they stand in files and tables
+    assert list(grid[0]) == ["c", "b", "a"]
 
 
 def test_without_defaults_the_others_are_absent():

@@ -25,7 +25,7 @@ from timeeval import (
 from timeeval.adapters import DockerAdapter, MultivarAdapter
 from timeeval.durations import Duration
 from timeeval.errors import EngineError, TimeEvalError
-from timeeval.metrics import RangePrAUC
+from timeeval.metrics import RangePrAUC, RangePrecision
 from timeeval.params import FixedParameters, FullParameterGrid
 from timeeval.utils.hash_dict import hash_dict
 
@@ -107,6 +107,31 @@ def test_two_metrics_of_one_name_have_a_column_each(make):
     timeeval.run()
     assert timeeval.metric_names == ["RANGE_PR_AUC", "RANGE_PR_AUC (RangePrAUC)"]
     assert timeeval.results[timeeval.metric_names].notna().all(axis=None)
+
+
+def test_combinations_that_fit_to_nothing_are_named(make, tmp_path):
+    file = tmp_path / "combinations.csv"
+    file.write_text("algorithm,collection,dataset,hyper_params_id\nother,small,one,0\n")
+    with pytest.raises(AssertionError, match=r"[nN]o [vV]alid [eE]xperiments.*combinations\.csv"):
+        make(experiment_combinations_file=file)
+
+
+def test_the_folder_is_logged(make, caplog):
+    with caplog.at_level("INFO", logger="TimeEval"):
+        timeeval = make()
+    assert f"Results are recorded in the directory {timeeval.results_path}" in caplog.text
+
+
+def test_failures_and_undefined_metrics_are_logged_on_the_driver(make, caplog):
+    def failing(data, args):
+        raise ValueError("no luck")
+
+    timeeval = make([algorithm(failing), algorithm()], metrics=[DefaultMetrics.ROC_AUC, RangePrecision()])
+    timeeval.run()
+    (failed,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert re.match(r"failing on small/one \(repetition 1, .*\) ended with ERROR: ValueError\('no luck'\)", failed)
+    assert "RANGE_PRECISION has no value for 1 of 1 experiments that ended well" in caplog.text
+    assert "ROC_AUC has no value" not in caplog.text
 
 
 def test_attributes_before_run(make, tmp_path):
