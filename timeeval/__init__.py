@@ -6,9 +6,11 @@ The public names are loaded when they are first used, so ``import timeeval`` cos
 from typing import TYPE_CHECKING
 
 from timeeval._distribution import refuse_foreign_distribution
+from timeeval._stand_in import stand_in
 from timeeval._version import __version__
 
 refuse_foreign_distribution()
+stand_in()
 
 if TYPE_CHECKING:
     from timeeval.algorithm import Algorithm

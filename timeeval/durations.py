@@ -148,6 +148,15 @@ class Duration:
         return self._to("millisecond")
 
 
+def as_own(span: TimeSpan) -> Duration:
+    """Return a duration of another library as ours, in its words if we can read them."""
+    try:
+        own = Duration(getattr(span, "representation", ""))
+    except (TypeError, ValueError):
+        own = Duration(f"{span.to_seconds():.6f} seconds")
+    return own if own.to_seconds() == span.to_seconds() else Duration(f"{span.to_seconds():.6f} seconds")
+
+
 def _parse(text: object) -> float:
     if not isinstance(text, str):
         msg = f"A duration is written as text such as '8 hours', not as {type(text).__name__} ({text!r})."

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import io
 import json
 import pickle
 import struct
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from timeeval.durations import Duration, as_own
 from timeeval.errors import TimeEvalError
 from timeeval.params.base import ParameterConfig
 from timeeval.run.local_code import local_modules
@@ -176,11 +180,9 @@ class Packer:
         return known[1]
 
     def _dump(self, value: Any, what: str) -> bytes:  # noqa: ANN401 - anything
-        import cloudpickle
-
         with _by_value(self._modules):
             try:
-                return bytes(cloudpickle.dumps(value))
+                return _pickled(value)
             except Exception as error:
                 raise PackingError(
                     f"{what} cannot travel to another process: {type(error).__name__}: {error}",
@@ -207,6 +209,29 @@ def _slim(algorithm: Algorithm) -> Algorithm:
     slim = copy.copy(algorithm)
     slim.param_config = ParameterConfig.defaults()
     return slim
+
+
+def _pickled(value: Any) -> bytes:  # noqa: ANN401 - anything
+    import cloudpickle
+
+    foreign = getattr(sys.modules.get("durations"), "Duration", Duration)
+    if foreign is Duration:
+        return bytes(cloudpickle.dumps(value))
+    file = io.BytesIO()
+    _pickler_beside(foreign)(file).dump(value)
+    return file.getvalue()
+
+
+@functools.cache
+def _pickler_beside(foreign: type) -> Any:  # noqa: ANN401 - cloudpickle has no types
+    """Make a class of picklers that write durations of a library, which nodes need not have, as ours."""
+    import cloudpickle
+
+    # the C code looks for the table in the class alone
+    table = ChainMap(
+        {foreign: lambda span: (Duration, (as_own(span).representation,))}, cloudpickle.CloudPickler.dispatch_table
+    )
+    return type("Pickler", (cloudpickle.CloudPickler,), {"dispatch_table": table})
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ __getattr__ = gone(
     {
         "AlgorithmGenerator": "algorithms are data here, not generated code. Use `python -m "
         "timeeval.algorithms.manifests FOLDER > catalogue.json` and timeeval.algorithms.load",
-        "ParamConfigGenerator": "its spreadsheet is nowhere described. Use a parameter grid in the script",
+        "ParamConfigGenerator": "its spreadsheet is nowhere described. Use a file for "
+        "timeeval_experiments.algorithm_configurator, or a parameter grid in the script",
     },
 )

@@ -109,7 +109,6 @@ def test_every_algorithm_is_a_module_with_a_function_of_its_name():
         ("timeeval._core.remote", "Remote"),
         ("timeeval_experiments.generator", "AlgorithmGenerator"),
         ("timeeval_experiments.generator", "ParamConfigGenerator"),
-        ("timeeval_experiments", "algorithm_configurator"),
     ],
 )
 def test_what_is_gone_says_so_and_what_takes_its_place(module, name):

@@ -1,10 +1,16 @@
 # ruff: noqa: S301 - the tests unpickle what they pickled
 import copy
 import pickle
+import subprocess
+import sys
+from functools import partial
+from types import ModuleType
 
 import pytest
 
+from timeeval import ResourceConstraints
 from timeeval.durations import Duration, TimeSpan
+from timeeval.run.packing import Packer, decode
 
 
 @pytest.mark.parametrize(
@@ -88,3 +94,42 @@ def test_anything_that_knows_its_seconds_is_a_time_span():
     assert isinstance(Foreign(), TimeSpan)
     assert isinstance(Duration("1 s"), TimeSpan)
     assert not isinstance(1.0, TimeSpan)
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_library_can_be_imported_where_it_is_not_installed():
+    code = "import timeeval; from durations import Duration; print(Duration.__module__, Duration('2 minutes'))"
+    assert run(code) == "timeeval.durations <Duration 2 minutes>"
+
+
+def test_the_library_is_used_where_it_is_installed(tmp_path):
+    (tmp_path / "durations.py").write_text("class Duration: pass\n")
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); import timeeval; from durations import Duration"
+    assert run(f"{code}; print(Duration.__module__)") == "durations"
+
+
+@pytest.mark.parametrize(
+    ("representation", "seconds", "expected"),
+    [("8 hours", 28800.0, "8 hours"), ("nonsense", 0.0, "0.000000 seconds"), ("1 day", 90.5, "90.500000 seconds")],
+)
+def test_durations_of_the_library_reach_machines_without_it(monkeypatch, tmp_path, representation, seconds, expected):
+    class Foreign:
+        def __init__(self):
+            self.representation = representation
+
+        def to_seconds(self):
+            return seconds
+
+    Foreign.__module__, Foreign.__qualname__ = "durations", "Duration"
+    with monkeypatch.context() as patch:
+        library = ModuleType("durations")
+        library.Duration = Foreign
+        patch.setitem(sys.modules, "durations", library)
+        limits = ResourceConstraints(train_timeout=Foreign())
+        _, payload = decode(Packer(tmp_path).pack_calls([partial(print, limits)], "limits"))
+    (call,) = pickle.loads(payload)
+    assert call.args[0].train_timeout == Duration(expected)
+    assert repr(call.args[0].train_timeout) == f"<Duration {expected}>"
