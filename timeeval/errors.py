@@ -98,6 +98,18 @@ class JournalError(TimeEvalError):
     """The run's journal cannot be opened, read or written."""
 
 
+class JournalWriteError(JournalError):
+    """What happened could not be made durable, so the run ends; what the journal holds stays."""
+
+    exit_code = 4
+
+
+class ResultsError(TimeEvalError):
+    """A table of results could not be written; the journal holds all that is in it."""
+
+    exit_code = 4
+
+
 class EngineError(TimeEvalError):
     """An engine could not be started, or could not do what the run asked of it."""
 

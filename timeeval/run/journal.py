@@ -7,11 +7,11 @@ run (results.csv, the results frame, resume, `timeeval-results`) is read from he
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -19,7 +19,7 @@ from typing import Any, Self, TextIO
 from timeeval.errors import JournalError
 from timeeval.plain import plain
 from timeeval.run.filesystem import is_network_file_system
-from timeeval.run.journal_file import check_version, create, lock_for_writing
+from timeeval.run.journal_file import check_version, create, lock_for_writing, take_back, told
 from timeeval.run.journal_rows import each_row
 from timeeval.run.model import (
     AttemptEnded,
@@ -42,7 +42,8 @@ class Journal:
     Use `Journal.open` to write (one process at a time) and `Journal.read` to look while another process writes.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: TextIO | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: TextIO | None) -> None:
+        self._path = path
         self._connection = connection
         self._lock = lock
         self._guard = threading.Lock()
@@ -57,30 +58,20 @@ class Journal:
         JournalError
             If another process writes to it, it is no journal, or a newer version wrote it.
         """
-        lock = lock_for_writing(path)
-        try:
+        with contextlib.ExitStack() as undo, told(path):
+            lock = undo.enter_context(lock_for_writing(path))
             if not path.exists():
                 create(path)
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            try:
-                mode = "DELETE" if is_network_file_system(path) else "WAL"
-                connection.execute(f"PRAGMA journal_mode = {mode}")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                check_version(connection, path)
-            except BaseException:
-                connection.close()
-                raise
-        except sqlite3.DatabaseError as error:
-            lock.close()
-            raise JournalError(
-                f"{path} cannot be used as a journal: {error}",
-                remedy="move the file away to start anew, or restore it from a copy",
-            ) from error
-        except BaseException:
-            lock.close()
-            raise
-        return cls(connection, lock)
+            connection = undo.enter_context(
+                contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30))
+            )
+            check_version(connection, path)  # first: what is no journal stays as it is
+            mode = "DELETE" if is_network_file_system(path) else "WAL"
+            connection.execute(f"PRAGMA journal_mode = {mode}")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            undo.pop_all()
+            return cls(path, connection, lock)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -93,24 +84,21 @@ class Journal:
         """
         if not path.is_file():
             raise JournalError(f"there is no journal at {path}", remedy="name a results folder of timeeval-run")
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30
-        )
-        try:
+        with contextlib.ExitStack() as undo, told(path):
+            take_back(path)
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            connection = undo.enter_context(
+                contextlib.closing(sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30))
+            )
             check_version(connection, path)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise JournalError(f"{path} is not a journal: {error}", remedy="name a results folder") from error
-        except BaseException:
-            connection.close()
-            raise
-        return cls(connection, None)
+            undo.pop_all()
+            return cls(path, connection, None)
 
     def close(self) -> None:
         """Close the file and let others write; what is left is one plain file, unless somebody looks at it now."""
         with self._guard:
             if self._lock is not None:
-                with suppress(sqlite3.OperationalError):  # a reader: the write-ahead log stays beside it
+                with contextlib.suppress(sqlite3.DatabaseError):  # a reader: the write-ahead log stays beside it
                     self._connection.execute("PRAGMA busy_timeout = 0")
                     self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.close()
@@ -295,7 +283,11 @@ class Journal:
     def each_row(self, run_id: str) -> Iterator[ResultRow]:
         """Go through the grid of a run with the record of each cell; nothing of it is held."""
         columns = _metrics(self._query("SELECT metrics FROM run WHERE id = ?", (run_id,))[0][0])
-        return each_row(self._connection, self._guard, run_id, columns)
+        return self._told(each_row(self._connection, self._guard, run_id, columns))
+
+    def _told(self, rows: Iterator[ResultRow]) -> Iterator[ResultRow]:
+        with told(self._path):
+            yield from rows
 
     def superseded(self) -> list[Report]:
         """Return second and late outcomes."""
@@ -313,19 +305,20 @@ class Journal:
         return self._run
 
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self._guard:
+        with self._guard, told(self._path):
             return self._connection.execute(sql, parameters).fetchall()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._guard:
+        with self._guard, told(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
 
 def _write_report(connection: sqlite3.Connection, report: Report, run: RunInfo) -> None:

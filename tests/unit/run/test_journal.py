@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from timeeval.errors import JournalError
+from timeeval.errors import JournalError, JournalWriteError
 from timeeval.run.filesystem import is_network_file_system
 from timeeval.run.journal import Journal
 from timeeval.run.model import (
@@ -226,7 +229,7 @@ def test_reader_never_meets_a_journal_in_the_making(tmp_path: Path) -> None:
 
 def test_reader_cannot_write(journal: Journal, path: Path) -> None:
     begin(journal)
-    with Journal.read(path) as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with Journal.read(path) as reader, pytest.raises(JournalError, match="readonly"):
         reader.begin_run(run(2), [])
 
 
@@ -244,6 +247,60 @@ def test_garbage_is_not_overwritten(path: Path) -> None:
     assert path.read_bytes() == b"precious" * 1000
 
 
+@pytest.mark.parametrize(
+    ("statements", "why"),
+    [
+        (["CREATE TABLE theirs (a)"], "is a database, but no journal of a run"),
+        (["CREATE TABLE meta (key, value)"], "is a database, but no journal of a run"),
+        (["CREATE TABLE meta (key, value)", "INSERT INTO meta VALUES ('version', 'x1')"], "journal version x1"),
+    ],
+)
+def test_somebody_elses_database_is_left_as_it_is(path: Path, statements: list[str], why: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+    before = path.read_bytes()
+    for way in (Journal.open, Journal.read):
+        with pytest.raises(JournalError, match=why):
+            way(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir() if not file.name.endswith(".lock")] == [path.name]
+
+
+def test_damage_deep_inside_is_told_with_the_file_and_the_remedy(path: Path) -> None:
+    with Journal.open(path) as journal:
+        grid = [(Execution(f"k{n}", Cell("a", "c", f"d{n}", "p", 1)), {}) for n in range(500)]
+        journal.begin_run(run(), grid)
+    content = bytearray(path.read_bytes())
+    content[8192:] = bytes(255 - byte for byte in content[8192:])
+    path.write_bytes(content)
+    told = pytest.raises(JournalError, match=r"journal\.sqlite cannot be used as a journal: .*Restore it from a copy")
+    with told, Journal.read(path) as reader:
+        reader.rows()
+    with pytest.raises(JournalError, match="cannot be used as a journal"), Journal.open(path) as journal:
+        begin(journal, run=run(2))
+
+
+def test_a_full_disk_ends_writing_and_loses_nothing_that_was_written(path: Path) -> None:
+    with Journal.open(path) as journal:
+        begin(journal)
+        [(pages,)] = journal._query("PRAGMA page_count")
+        journal._query(f"PRAGMA max_page_count = {pages}")  # what SQLite does when the disk is full, it does now
+        big = [HostSetAside("node1", "x" * 60_000, 1.0)] * 5
+        with pytest.raises(JournalWriteError, match=r"could not be written: .*full.*free space.*--resume"):
+            journal.write(big)
+        assert len(journal.rows()) == 1
+        journal._query("PRAGMA max_page_count = 100000")
+        journal.write(big)
+    with Journal.read(path) as reader:
+        assert len(reader.hosts_set_aside("r1")) == 5
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JournalWriteError, match=r"cannot be written: .*Name a results folder"):
+        Journal.open(tmp_path / "nowhere" / "journal.sqlite")
+
+
 def test_missing_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"no journal at .*nowhere"):
         Journal.read(tmp_path / "nowhere")
@@ -259,39 +316,64 @@ def test_newer_version_is_refused(path: Path) -> None:
 
 
 WRITER = """
+import os
+import signal
 import sys
-import threading
 from pathlib import Path
-from timeeval.run.journal import Journal
+from timeeval.run import journal as journals
 from timeeval.run.model import *
-from timeeval.run.records import RunInfo
-journal = Journal.open(Path(sys.argv[1]))
-grid = [Execution(f"k{i}", Cell("a", "c", f"d{i}", "p", 1)) for i in range(100_000)]
-journal.begin_run(RunInfo("r", 1, "g", 0.0), [(e, {}) for e in grid[:2000]])
-for i in range(2000):
-    a = Attempt(f"r-{i}", f"k{i}", 1, "h")
+from timeeval.run.records import Limits, RunInfo
+journals.is_network_file_system = lambda path: sys.argv[2] == "network"
+journal = journals.Journal.open(Path(sys.argv[1]))
+grid = [Execution(f"k{i}", Cell("a", "c", f"d{i}", "p", 1)) for i in range(2000)]
+number = len(journal.runs())
+done = journal.finished(Limits())
+journal.begin_run(RunInfo(f"r{number}", 1, "g", float(number)), [(e, {}) for e in grid])
+for i in range(len(done), 2000):
+    a = Attempt(f"r{number}-{i}", f"k{i}", 1, "h")
     journal.write([AttemptStarted(a, 0.0)])
+    if sys.argv[3:] and i == 3:  # die in the midst of a transaction whose pages have reached the file
+        connection = journal._connection
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE execution SET details = ?", ("y" * 3000,))
+        os.kill(os.getpid(), signal.SIGKILL)
     journal.write([AttemptEnded(Report(a.id, Outcome.OK, "h", 0.0, 1.0))])
     print(i, flush=True)
 """
 
 
-def test_no_committed_row_is_lost_when_the_writer_is_killed(path: Path) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
+@pytest.mark.parametrize("network", [False, True])
+def test_no_committed_row_is_lost_when_the_writer_is_killed_at_any_moment(path: Path, network: bool) -> None:
+    """Each writer goes on where the last one was killed, in the midst of whatever it did after so many rows."""
+    chance = random.Random(7)
     said = -1
-    for line in writer.stdout:
-        said = int(line)
-        if said == 40:
-            writer.send_signal(signal.SIGKILL)
-            break
-    said = max([said, *(int(line) for line in writer.stdout)])
-    writer.wait()
-    writer.stdout.close()
-    with Journal.open(path) as journal:
-        finished = journal.finished(Limits())
-        assert len(finished) >= said + 1
-        assert set(finished) == {f"k{i}" for i in range(len(finished))}
+    for _ in range(6):
+        argv = [sys.executable, "-c", WRITER, str(path), "network" if network else "local"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            last = said + chance.randrange(1, 60)
+            for line in writer.stdout:
+                said = int(line)
+                if said >= last:
+                    time.sleep(chance.random() / 100)  # somewhere between two commits, or within one
+                    writer.send_signal(signal.SIGKILL)
+                    break
+            said = max([said, *(int(line) for line in writer.stdout)])
+        assert writer.returncode == -signal.SIGKILL
+        with Journal.open(path) as journal:
+            assert journal._query("PRAGMA integrity_check") == [("ok",)]
+            finished = journal.finished(Limits())
+            assert len(finished) >= said + 1
+            assert set(finished) == {f"k{i}" for i in range(len(finished))}
+
+
+def test_what_a_writer_on_a_network_file_system_left_half_done_can_be_looked_at(path: Path) -> None:
+    argv = [sys.executable, "-c", WRITER, str(path), "network", "die"]
+    assert subprocess.run(argv, stdout=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
+    assert Path(f"{path}-journal").stat().st_size > 0
+    with Journal.read(path) as reader:
+        assert sum(row.outcome is not None for row in reader.rows()) == 3
 
 
 def test_network_mounts_are_known() -> None:
@@ -300,6 +382,18 @@ def test_network_mounts_are_known() -> None:
     assert not is_network_file_system(Path("/srv/results"), mounts)
     assert not is_network_file_system(Path("/home/my disk/results"), mounts)
     assert not is_network_file_system(Path("/homestead"), mounts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "network"),
+    [
+        *((kind, True) for kind in ("nfs", "cifs", "9p", "virtiofs", "lustre", "fuse.sshfs", "fuse.juicefs", "fuse")),
+        *((kind, False) for kind in ("ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk")),
+    ],
+)
+def test_every_kind_of_file_system_has_its_answer(kind: str, network: bool) -> None:
+    mounts = f"/dev/vda / ext4 rw 0 0\nthere /mnt/Daten\\040für\udcffuns {kind} rw 0 0\n"
+    assert is_network_file_system(Path("/mnt/Daten für\udcffuns/results"), mounts) is network
 
 
 def test_write_ahead_log_only_on_local_file_systems(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
