@@ -20,6 +20,7 @@ from timeeval import cli_places
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
 from timeeval.cli_results import results_command, results_main
+from timeeval.cli_streams import standard_streams
 
 if TYPE_CHECKING:
     from timeeval.run.detaching import Detached
@@ -101,7 +102,8 @@ def _run(experiment: Path, arguments: Sequence[str], options: dict[str, Any], de
         session.on_claim = claim
         if detached is not None:
             session.on_up = detached.up
-        code = _guarded(experiment, arguments, verbose=bool(options["verbose"]))
+        cluster = options["cluster"]
+        code = _guarded(experiment, arguments, cluster=cluster, verbose=bool(options["verbose"]))
         if options["needs"]:
             _print_needs(session, answers, code)
     code = _code(session, code, options, answers)
@@ -131,7 +133,8 @@ def _detached(options: dict[str, Any]) -> Detached:
 
 def run_main() -> None:
     """Entry point of ``timeeval-run``."""
-    run_command(prog_name="timeeval-run")
+    with standard_streams("timeeval-run"):
+        run_command(prog_name="timeeval-run")
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -172,8 +175,6 @@ def _session(options: dict[str, Any]) -> Iterator[Session]:
                 collect=Collect(options["collect"] or "all"),
             )
         ) as session:
-            if options["cluster"]:
-                sessions.read_sources_of(options["cluster"])
             yield session
     finally:
         if scratch:
@@ -193,12 +194,15 @@ def _retry(text: str | None) -> frozenset[Any]:
     return frozenset(known[name] for name in names)
 
 
-def _guarded(experiment: Path, arguments: Sequence[str], *, verbose: bool) -> int:
+def _guarded(experiment: Path, arguments: Sequence[str], *, cluster: Path | None, verbose: bool) -> int:
     """Run the experiment; return its exit code, having said what went wrong."""
     from timeeval.errors import TimeEvalError
-    from timeeval.run.script import run_experiment
+    from timeeval.run import session as sessions
+    from timeeval.run.script import from_the_script_on, run_experiment
 
     try:
+        if cluster is not None:
+            sessions.read_sources_of(cluster)
         run_experiment(experiment, arguments)
     except SystemExit as end:
         return _exit_status(end)
@@ -209,8 +213,8 @@ def _guarded(experiment: Path, arguments: Sequence[str], *, verbose: bool) -> in
             traceback.print_exc()
         click.echo(f"timeeval-run: {error}", err=True)
         return code_of(error)
-    except Exception:  # noqa: BLE001 - a script may raise anything; its traceback is for its author
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - a script may raise anything; its traceback is for its author
+        traceback.print_exception(error.with_traceback(from_the_script_on(error, experiment)))
         return Exit.INTERNAL
     return Exit.DONE
 

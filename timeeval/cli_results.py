@@ -11,6 +11,7 @@ import click
 
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
+from timeeval.cli_streams import standard_streams
 
 ROW_SCHEMA = "timeeval.result/1"
 END_SCHEMA = "timeeval.run-end/1"
@@ -52,6 +53,22 @@ def show(folder: Path, as_json: bool) -> None:
         click.echo(shown_table(rows))
         for line in remarks(results_path, rows, runs):
             click.echo(line)
+
+
+@results_command.command("export")
+@click.argument("folder", type=FOLDER)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File; results.csv in FOLDER.")
+def export_command(folder: Path, output: Path | None) -> None:
+    """Write results.csv of a results FOLDER as its journal has it now, also while the run goes on or after a crash."""
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.exporting import export
+    from timeeval.run.layout import run_folder
+
+    try:
+        path, count = export(run_folder(folder), output)
+    except TimeEvalError as error:
+        _fail(error, code_of(error))
+    click.echo(f"{path}: {count} experiments")
 
 
 @results_command.command("watch")
@@ -131,4 +148,5 @@ def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:
 
 def results_main() -> None:
     """Entry point of ``timeeval-results``."""
-    results_command(prog_name="timeeval-results")
+    with standard_streams("timeeval-results"):
+        results_command(prog_name="timeeval-results")

@@ -130,8 +130,8 @@ def read(path: Path) -> TimeEval:
     try:
         with path.open("rb") as file:
             document = _File.model_validate(tomllib.load(file))
-    except tomllib.TOMLDecodeError as error:
-        raise ExperimentFileError(f"{path}: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentFileError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         raise ExperimentFileError("\n".join(f"{path}: {_key(e['loc'])}: {e['msg']}" for e in error.errors())) from error
     from timeeval.timeeval import TimeEval

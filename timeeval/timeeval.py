@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from timeeval.constants import RESULTS_CSV
+from timeeval.errors import ResultsError, TimeEvalError
 from timeeval.experiments import Experiments
 from timeeval.integration.loading import modules_for, searches_of
 from timeeval.remote_configuration import RemoteConfiguration
@@ -21,7 +21,7 @@ from timeeval.resource_constraints import ResourceConstraints
 from timeeval.run import session as sessions
 from timeeval.run.needs import needs_of
 from timeeval.run.search import with_objectives
-from timeeval.run.views import Status, results_frame, write_csv
+from timeeval.run.views import RESULT_KEYS, Status, results_frame, write_csv
 from timeeval.times import Times
 
 if TYPE_CHECKING:
@@ -83,25 +83,7 @@ class TimeEval:
         The folder of this evaluation.
     """
 
-    RESULT_KEYS: ClassVar[list[str]] = [
-        "algorithm",
-        "collection",
-        "dataset",
-        "algo_training_type",
-        "algo_input_dimensionality",
-        "dataset_training_type",
-        "dataset_input_dimensionality",
-        "train_preprocess_time",
-        "train_main_time",
-        "execute_preprocess_time",
-        "execute_main_time",
-        "execute_postprocess_time",
-        "status",
-        "error_message",
-        "repetition",
-        "hyper_params",
-        "hyper_params_id",
-    ]
+    RESULT_KEYS: ClassVar[list[str]] = list(RESULT_KEYS)
     DEFAULT_RESULT_PATH: Final[Path] = Path("./results")
 
     def __init__(  # noqa: PLR0917 - the signature scripts know
@@ -213,10 +195,7 @@ class TimeEval:
             self._say("Running EVALUATION phase")
             for module in self.modules.values():
                 module.pre_run(self)
-            try:
-                outcomes = evaluation.run()
-            finally:
-                self._take_results(evaluation)
+            outcomes = self._evaluate(evaluation)
             for module in self.modules.values():
                 module.post_run(self)
             self._say("Running FINALIZE phase")
@@ -230,12 +209,29 @@ class TimeEval:
         )
         self._end(outcomes)
 
+    def _evaluate(self, evaluation: Evaluation) -> Outcomes:
+        """Evaluate, and write down what there is then, whatever ended it; the first error is the one to be told."""
+        try:
+            outcomes = evaluation.run()
+        except BaseException:
+            with contextlib.suppress(TimeEvalError):
+                self._take_results(evaluation)
+            raise
+        self._take_results(evaluation)
+        return outcomes
+
     def _take_results(self, evaluation: Evaluation) -> None:
         rows = evaluation.rows()
         if rows is None:
             return  # nothing began, and an earlier table stays as it is
         self.results = results_frame(rows, self._columns(), self.metric_names, distributed=self.distributed)
-        self.save_results()
+        try:
+            self.save_results()
+        except OSError as error:
+            raise ResultsError(
+                f"{self.results_path / RESULTS_CSV} could not be written: {error.strerror}",
+                remedy=f"See to the free space there; `timeeval-results export {self.results_path}` then writes it",
+            ) from error
         good = self._good()
         for name in self.metric_names:
             lacking = int(good[name].isna().sum()) if name in good.columns else len(good)
@@ -264,9 +260,9 @@ class TimeEval:
         raise SystemExit(128 + outcomes.signal)
 
     def _say(self, text: str) -> None:
-        print(text)
         self.log.info(text)
-        sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: no reason to compute no more
+            print(text, flush=True)
 
     # --- results --------------------------------------------------------------------------------------------------
 

@@ -121,7 +121,8 @@ class Evaluation:
             time.time(),
             self._limits(),
             metric_identities(timeeval.metrics),
-            provenance.collect(
+            {"distributed": timeeval.distributed}
+            | provenance.collect(
                 place=place.engine.name,
                 proof=place.proof,
                 origin=place.origin,

@@ -6,6 +6,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 
 from timeeval.errors import TimeEvalError
 
@@ -32,3 +33,13 @@ def run_experiment(path: Path, arguments: Sequence[str]) -> None:
 
     timeeval = read(path)
     timeeval.run()
+
+
+def from_the_script_on(error: BaseException, path: Path) -> TracebackType | None:
+    """Return the part of an error's traceback that is its author's: from the script on, as `python SCRIPT` shows it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
+        trace = trace.tb_next
+    if trace is None and not (isinstance(error, SyntaxError) and error.filename == str(path)):
+        return error.__traceback__  # it never came to the script
+    return trace

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timeeval.errors import EngineError, TimeEvalError
+from timeeval.errors import EngineError, ResultsError, TimeEvalError
 from timeeval.run.collected import Collect
 from timeeval.run.journal import FILE_NAME
 from timeeval.run.policy import Policy
@@ -210,14 +210,18 @@ def opened(session: Session) -> Iterator[Session]:
 def new_folder(base: Path) -> Path:
     """Create a results folder named by the local time; two of the same second get different ones."""
     name = datetime.now().strftime("%Y_%m_%d_%H_%M_%S")  # noqa: DTZ005 - local time, as TimeEval 1.5 names them
-    base.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 1000):
-        path = base / (name if number == 1 else f"{name}_{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            continue
-        return path
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 1000):
+            path = base / (name if number == 1 else f"{name}_{number}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return path
+    except OSError as error:
+        raise ResultsError(
+            f"no results folder can be made in {base}: {error.strerror}",
+            remedy="Name another with --results, or make that one yours",
+        ) from error
     raise TimeEvalError(f"{base} has a thousand results folders of this second", remedy="Name another results path")
 
 

@@ -28,6 +28,27 @@ class Status(Enum):
     OOM = 3
 
 
+RESULT_KEYS = (
+    "algorithm",
+    "collection",
+    "dataset",
+    "algo_training_type",
+    "algo_input_dimensionality",
+    "dataset_training_type",
+    "dataset_input_dimensionality",
+    "train_preprocess_time",
+    "train_main_time",
+    "execute_preprocess_time",
+    "execute_main_time",
+    "execute_postprocess_time",
+    "status",
+    "error_message",
+    "repetition",
+    "hyper_params",
+    "hyper_params_id",
+)
+"""Columns of a table without rows."""
+
 _STATUS = {
     Outcome.OK: Status.OK,
     Outcome.ERROR: Status.ERROR,
@@ -133,8 +154,12 @@ def results_frame(
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write the table atomically: a reader sees the old or the new one, never a part."""
     partial = path.with_name(f"{path.name}.part")
-    frame.to_csv(partial, index=False)
-    partial.replace(path)
+    try:
+        frame.to_csv(partial, index=False)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def shown_row(row: ResultRow) -> dict[str, Any]:

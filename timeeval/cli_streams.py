@@ -1,0 +1,55 @@
+"""The standard streams of a command: there may be none, nobody may read them, their disk may be full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+UNSAID = 4
+
+
+@contextlib.contextmanager
+def standard_streams(command: str) -> Iterator[None]:
+    """Give a command standard streams that can be written to, and end it in one line where they cannot any more.
+
+    A descriptor that is missing would be given to the next file that is opened, and be written to by whoever prints.
+    """
+    _fill()
+    code: str | int | None = 0
+    try:
+        yield
+    except SystemExit as end:
+        code = end.code
+    except OSError as error:
+        code = _unsaid(command, error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = code or _unsaid(command, error)
+        _away()
+    sys.exit(code)
+
+
+def _fill() -> None:
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _unsaid(command: str, error: OSError) -> int:
+    if not isinstance(error, BrokenPipeError):  # who does not read on knows it
+        sys.stderr.write(f"{command}: its output could not be written: {error.strerror}\n")
+    return UNSAID
+
+
+def _away() -> None:
+    """Let what is still in the buffer go nowhere: Python would try once more at its end, and complain."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
