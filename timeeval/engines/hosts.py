@@ -323,6 +323,7 @@ def _explain(thing: str, text: str) -> str:
         "Address already in use": "a port is taken there; end who holds it, or set another under [ports]",
         "Cannot assign requested address": "the address is not the machine's own; set `address` in cluster.toml",
         "No space left on device": "the disk is full there; `timeeval-provision check` says which",
+        "Nanny failed to start": "its worker ended while it was being started: killed by hand, or for want of memory?",
         "TimeoutError": "a firewall between the nodes, or an overloaded machine; see `timeeval-provision check`",
         "Permission denied": "this user may not do that there; see `timeeval-provision check`",
     }

@@ -7,7 +7,7 @@ host keys, TLS with the run's own certificates, sockets bound to the cluster's a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,12 @@ CONNECTION_KEYS = {"username": "user", "port": "port", "client_keys": "key"}
 OVERRULED = frozenset(
     {"security", "protocol", "host", "interface", "listen_address", "contact_address", "preload_nanny_security", "tls"}
 )
-OURS = frozenset({"name", "scheduler_ip", "scheduler_port", "scheduler_file", "nanny", "loop", "asynchronous"})
+OURS = frozenset(
+    {"name", "scheduler_ip", "scheduler_port", "scheduler_file", "nanny", "loop", "asynchronous", "local_directory"}
+)
+DOORS = frozenset({"jupyter", "services", "service_kwargs"})
+"""What opens a page or a server of its own, in which whoever is on that host could run code as this user."""
+GUARDED_CONFIG = ("distributed.comm", "distributed.scheduler.http", "distributed.worker.http")
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
 
 
@@ -80,6 +85,8 @@ def wishes_of(remote: RemoteConfiguration, settings: DaskSettings) -> Wishes:
     warnings += [_overruled(f'kwargs_overwrites["{key}"]', why) for key in given if key != "hosts"]
     slots = _slots(worker)
     port = scheduler.pop("port", remote.scheduler_port)
+    if not isinstance(port, int) or not 0 <= port < 1 << 16:
+        raise EngineError(f"the script wants the scheduler at port {port!r}, which is no number of a port")
     worker = _allowed("worker_options", worker, warnings)
     scheduler = _allowed("scheduler_options", scheduler, warnings)
     if port not in {DEFAULT_PORT, 0, settings.scheduler_port}:
@@ -133,6 +140,10 @@ def _allowed(name: str, options: Mapping[str, Any], warnings: list[str]) -> dict
         place = f'kwargs_overwrites["{name}"]["{key}"]'
         if key in OVERRULED:
             warnings.append(_overruled(place, "everything listens on the cluster's address, with TLS of the run's own"))
+        elif key in DOORS:
+            warnings.append(_overruled(place, "whoever is on that host could enter by it"))
+        elif key == "config":
+            kept[key] = _config(place, value, warnings)
         elif key == "dashboard_address" and not str(value).startswith(LOOPBACK):
             warnings.append(_overruled(place, "pages are served on 127.0.0.1 only"))
         elif key in OURS:
@@ -146,6 +157,25 @@ def _allowed(name: str, options: Mapping[str, Any], warnings: list[str]) -> dict
                 ) from None
             kept[key] = value
     return kept
+
+
+def _config(place: str, value: object, warnings: list[str]) -> dict[str, Any]:
+    """Return Dask's own configuration without what opens or unlocks a door of the run."""
+    kept = {}
+    for key, setting in _flat(value):
+        if key.replace("_", "-").lower().startswith(GUARDED_CONFIG):
+            warnings.append(_overruled(f'{place}["{key}"]', "connections, their TLS and their pages are the run's own"))
+        else:
+            kept[key] = setting
+    return kept
+
+
+def _flat(value: object, above: str = "") -> Iterator[tuple[str, object]]:
+    if not isinstance(value, Mapping) or (above and not value):
+        yield above, value
+        return
+    for key, inner in value.items():
+        yield from _flat(inner, f"{above}.{key}" if above else str(key))
 
 
 def _overruled(place: str, why: str) -> str:

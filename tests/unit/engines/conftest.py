@@ -106,13 +106,19 @@ class Run:
 
 
 def processes_of(run_id: str) -> list[str]:
-    """Return the processes that carry a run's mark."""
+    """Return the command lines of the processes that carry a run's mark."""
+    return [line for _, line in running_of(run_id)]
+
+
+def running_of(run_id: str) -> list[tuple[int, str]]:
+    """Return pid and command line of the processes that carry a run's mark."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if f"TIMEEVAL_RUN={own(run_id)}@".encode() in (entry / "environ").read_bytes():
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found.append((int(entry.name), line))
             except OSError:
                 continue
     return found

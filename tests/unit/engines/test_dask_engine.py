@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, Run, own, processes_of, until
+from conftest import HERE, Run, own, processes_of, running_of, until
 
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.launching import Host, LocalLauncher
@@ -103,6 +103,31 @@ def test_a_killed_worker_interrupts_its_attempt_and_comes_back(live):
     assert not died.cancelled
     assert isinstance(following, Reported)
     assert not any(isinstance(event, HostLost) for event in events)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.8])
+def test_a_worker_killed_while_its_nanny_starts_has_an_answer_in_time(tmp_path, after):
+    async def kill_one():
+        while not (pids := [pid for pid, line in running_of("test") if "spawn_main" in line]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(after)
+        os.kill(pids[0], signal.SIGKILL)
+
+    async def scenario():
+        killing = asyncio.create_task(kill_one())
+        async with Run(tmp_path, hosts=2, start_seconds=60, back_seconds=5) as run:
+            await killing
+            for host in ("host1", "host2"):
+                await run.submit(f"on-{host}", "sleep 0", host)
+            return [await run.outcome(f"on-{host}") for host in ("host1", "host2")], run.engine.failures
+
+    outcomes, failures = asyncio.run(scenario())
+
+    assert Reported in [type(outcome) for outcome in outcomes]  # the other host, if not both, goes on
+    assert {type(outcome) for outcome in outcomes} <= {Reported, Interrupted}
+    for host, failure in failures.items():
+        assert str(failure).startswith(f"{host}: ")
+        assert "ended while it was being started" in str(failure)
 
 
 def test_each_of_a_bundle_is_reported_the_moment_it_ends(live):

@@ -39,6 +39,21 @@ def test_a_wrong_number_of_workers_is_an_error(number):
         ({"scheduler_options": {"dashboard_address": ":8787"}}, '["scheduler_options"]["dashboard_address"]'),
         ({"worker_options": {"interface": "eth0"}}, '["worker_options"]["interface"]'),
         ({"worker_class": "distributed.Worker"}, '["worker_class"]'),
+        ({"scheduler_options": {"jupyter": True}}, '["scheduler_options"]["jupyter"]'),
+        ({"scheduler_options": {"service_kwargs": {"dashboard": {}}}}, '["scheduler_options"]["service_kwargs"]'),
+        ({"worker_options": {"local_directory": "/tmp"}}, '["worker_options"]["local_directory"]'),
+        (
+            {"worker_options": {"config": {"distributed": {"comm": {"require-encryption": False}}}}},
+            '["config"]["distributed.comm.require-encryption"]',
+        ),
+        (
+            {"worker_options": {"config": {"distributed.comm.require_encryption": False}}},
+            '["config"]["distributed.comm.require_encryption"]',
+        ),
+        (
+            {"worker_options": {"config": {"distributed": {"worker": {"http": {"routes": []}}}}}},
+            '["config"]["distributed.worker.http.routes"]',
+        ),
     ],
 )
 def test_what_weakens_the_run_is_overruled_with_one_warning(overwrites, place):
@@ -51,7 +66,22 @@ def test_what_weakens_the_run_is_overruled_with_one_warning(overwrites, place):
         assert options["host"] == "tls://10.0.0.1"
         assert options["protocol"] == "tls"
         assert options["dashboard_address"] == "127.0.0.1:0"
-        assert not {"security", "interface"} & set(options)
+        assert not {"security", "interface", "jupyter", "service_kwargs", "local_directory"} & set(options)
+        assert not options.get("config")
+
+
+def test_dasks_own_configuration_keeps_its_meaning():
+    found = wishes(worker_options={"config": {"distributed": {"worker": {"profile": {"interval": "1s"}}}, "x.y": {}}})
+
+    assert found.warnings == ()
+    config = worker_options(found.settings, "10.0.0.1")["config"]
+    assert config == {"distributed.worker.profile.interval": "1s", "x.y": {}}
+
+
+@pytest.mark.parametrize("port", ["many", -1, 70000, None])
+def test_a_port_that_is_none_is_an_error(port):
+    with pytest.raises(EngineError, match="no number of a port"):
+        wishes(scheduler_options={"port": port})
 
 
 def test_a_page_on_the_loopback_is_allowed():
