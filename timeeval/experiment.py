@@ -16,6 +16,7 @@ import numpy as np
 from timeeval.constants import ANOMALY_SCORES_TS, EXECUTION_LOG, HYPER_PARAMETERS, METRICS_CSV, RAW_ANOMALY_SCORES_TS
 from timeeval.data_types import AlgorithmParameter, InputDimensionality, TrainingType
 from timeeval.errors import ScoresError
+from timeeval.fresh import fresh
 from timeeval.series import features_of, labels_of, whole_of, write_scores
 from timeeval.times import Times
 from timeeval.utils.encode_params import dumps_params
@@ -345,7 +346,7 @@ def _log(path: Path) -> Iterator[Any]:
 
 def write_metrics(path: Path, values: Mapping[str, float]) -> None:
     """Write one row as pandas would: shortest exact numbers, nothing for NaN."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with fresh(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(values)
         writer.writerow("" if math.isnan(value) else repr(float(value)) for value in values.values())

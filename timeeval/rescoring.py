@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,10 @@ from timeeval.series import labels_of
 
 if TYPE_CHECKING:
     from timeeval.metrics import Metric
+
+LONGEST_METRICS = 1 << 20
+LONGEST_NUMBER = 32
+"""Bytes of a score in a file, its end of line included; Python writes 25 at most."""
 
 
 def rescore(folder: Path, labels: Path, metrics: Mapping[str, Metric]) -> dict[str, float]:
@@ -43,12 +49,12 @@ def rescore(folder: Path, labels: Path, metrics: Mapping[str, Metric]) -> dict[s
         If it or the labels cannot be read.
     """
     path = folder / ANOMALY_SCORES_TS
-    text = path.read_text(encoding="ascii", errors="replace")
+    y_true = labels_of(labels)
+    text = _text_of(path, LONGEST_NUMBER * (len(y_true) + 1))
     try:
         scores = np.array([float(line) for line in text.split()], dtype=np.float64)
     except ValueError as error:
         raise ScoresError(f"{path} does not hold scores: {error}") from error
-    y_true = labels_of(labels)
     if len(y_true) != len(scores):
         raise ScoresError(f"{path} holds {len(scores)} scores for {len(y_true)} points")
     print(f"Computing {','.join(metrics)} of the stored scores")
@@ -57,10 +63,20 @@ def rescore(folder: Path, labels: Path, metrics: Mapping[str, Metric]) -> dict[s
     return values
 
 
+def _text_of(path: Path, most: int) -> str:
+    """Read a file that may have come from elsewhere: a regular one, and no more of it than scores can be."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ScoresError(f"{path} is not a regular file")
+        if facts.st_size > most:
+            raise ScoresError(f"{path} has {facts.st_size} bytes, more than scores of this dataset can have ({most})")
+        return file.read(most).decode("ascii", errors="replace")
+
+
 def _written(path: Path) -> dict[str, float]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            row = next(csv.DictReader(file), None)
+        row = next(csv.DictReader(_text_of(path, LONGEST_METRICS).splitlines()), None)
     except FileNotFoundError:
         return {}
     return {} if row is None else {name: float(text) if text else np.nan for name, text in row.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from timeeval.fresh import fresh
 from timeeval.utils.datasets import LABEL, extract_features, load_dataset, load_labels_only
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def _load(path: Path) -> _Loaded:
 def write_scores(path: Path, scores: Array) -> None:
     """Write numbers one per line, no header, no final newline: the text of ``ndarray.tofile`` with that separator."""
     if scores.dtype.kind in "fiu":  # several times faster, and the same text: both are the repr of a Python number
-        path.write_text("\n".join(map(repr, scores.ravel().tolist())), encoding="ascii")
+        with fresh(path) as file:
+            file.write("\n".join(map(repr, scores.ravel().tolist())))
     else:
-        scores.tofile(str(path), sep="\n")
+        with fresh(path) as file:
+            scores.tofile(file, sep="\n")

@@ -18,6 +18,7 @@ import pytest
 from small_data import algorithm, deviation
 
 from timeeval import ResourceConstraints, TrainingType, evaluation
+from timeeval.constants import ANOMALY_SCORES_TS, METRICS_CSV, RAW_ANOMALY_SCORES_TS
 from timeeval.durations import Duration
 from timeeval.engines import joined_worker
 from timeeval.errors import DockerMemoryError, DockerTimeoutError, InfrastructureError
@@ -381,6 +382,34 @@ def test_closing_the_standard_streams_is_harmless(run):
 
     run(closes)
     assert run(deviation).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_what_lies_where_our_files_belong_is_replaced_and_never_followed(run, results, tmp_path, kind):
+    precious = tmp_path / "precious"
+    if kind == "link":
+        precious.write_text("mine")
+
+    def plants(data, args):
+        work_dir = Path("/proc/self/fd/1").readlink().parent  # as an image does that finds it mounted
+        for name in ("metrics.csv", "anomaly_scores.ts", "raw_anomaly_scores.ts"):
+            if args["kind"] == "pipe":
+                os.mkfifo(work_dir / name)
+            else:
+                (work_dir / name).symlink_to(args["precious"])
+        return deviation(data, args)
+
+    report = run(plants, params={"kind": kind, "precious": str(precious)})
+
+    assert report.outcome is Outcome.OK, report.error
+    assert precious.exists() is (kind == "link")
+    if kind == "link":
+        assert precious.read_text() == "mine"
+    for name in (METRICS_CSV, ANOMALY_SCORES_TS, RAW_ANOMALY_SCORES_TS):
+        file = layout.work_dir(results, report.attempt) / name
+        assert file.is_file()
+        assert not file.is_symlink()
+        assert file.stat().st_size > 0
 
 
 def test_what_an_experiment_leaves_running_is_ended(run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,7 +123,7 @@ def test_a_fewer_metrics_run_again_computes_nothing(evaluate, runs):
     assert "PR_AUC" not in fewer.results
 
 
-@pytest.mark.parametrize("harm", ["missing", "cut", "garbage"])
+@pytest.mark.parametrize("harm", ["missing", "cut", "garbage", "link", "pipe", "huge"])
 def test_scores_that_are_not_there_any_more_are_computed_again_alone(evaluate, runs, caplog, harm):
     first = evaluate([ROC])
     scores = folders(first.results_path)[1] / ANOMALY_SCORES_TS
@@ -133,6 +134,14 @@ def test_scores_that_are_not_there_any_more_are_computed_again_alone(evaluate, r
             scores.write_text(scores.read_text()[:40].rpartition("\n")[0])
         case "garbage":
             scores.write_text("timestamp,score\n")
+        case "link":
+            scores.rename(scores.with_name("elsewhere"))
+            scores.symlink_to(scores.with_name("elsewhere"))
+        case "pipe":
+            scores.unlink()
+            os.mkfifo(scores)
+        case "huge":  # and sparse: no disk has that much
+            os.truncate(scores, 1 << 40)
     more = evaluate([ROC, PR], resume=first.results_path)
     assert runs() == 5
     assert "1 experiments run again for the metrics PR_AUC" in caplog.text
