@@ -244,13 +244,13 @@ class Experiment:
             )
         print(f"Performing training for {self.algorithm.training_type.name} algorithm {self.algorithm.name}")
         data = _input(self.algorithm, self.resolved_train_dataset_path, features_only=False)
-        return Times.from_train_algorithm(self.algorithm, data, self.build_args() if args is None else args).to_dict()
+        return _seconds(Times.from_train_algorithm(self.algorithm, data, self.build_args() if args is None else args))
 
     def _perform_execution(self, args: dict[str, Any] | None = None) -> tuple[Array, dict[str, float]]:
         print(f"Performing execution for {self.algorithm.training_type.name} algorithm {self.algorithm.name}")
         data = _input(self.algorithm, self.resolved_test_dataset_path, features_only=True)
         scores, times = Times.from_execute_algorithm(self.algorithm, data, self.build_args() if args is None else args)
-        return np.asarray(scores), times.to_dict()
+        return np.asarray(scores), _seconds(times)
 
     def _check(self, y_scores: Array) -> None:
         if y_scores.dtype.kind == "f" and len(y_scores) and np.isnan(y_scores).all():
@@ -279,6 +279,10 @@ class Experiment:
         result.update(values)
         telling = [error for error in errors if str(error)]
         return telling[-1] if telling and not values else None
+
+
+def _seconds(times: Times) -> dict[str, float]:
+    return {column: math.nan if took is None else took for column, took in times.to_dict().items()}
 
 
 def compute_metrics(

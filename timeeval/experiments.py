@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from timeeval.data_types import InputDimensionality, TrainingType
 from timeeval.experiment import Experiment
+from timeeval.heuristics import check_heuristics
 from timeeval.resource_constraints import ResourceConstraints
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Experiments:
         CSV file with the columns ``algorithm``, ``collection``, ``dataset`` and ``hyper_params_id``; only
         combinations in it are run.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter heuristic is written wrongly.
+
     Notes
     -----
     The order is: algorithm, dataset, parameter setting, repetition.
@@ -79,6 +85,8 @@ class Experiments:
         self.force_training_type_match = force_training_type_match
         self.force_dimensionality_match = force_dimensionality_match
         self.experiment_combinations_file = experiment_combinations_file
+        for algorithm in self.algorithms:
+            check_heuristics(algorithm)
         self._combinations: frozenset[tuple[str, ...]] | None = None
         self._length: int | None = None
 

@@ -198,6 +198,8 @@ class TimeEval:
             outcomes = self._evaluate(evaluation)
             for module in self.modules.values():
                 module.post_run(self)
+            if self.modules:
+                self.save_results()  # a module may have changed them
             self._say("Running FINALIZE phase")
         finally:
             evaluation.finalize()

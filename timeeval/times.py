@@ -32,7 +32,7 @@ class Times:
     main : float
         The algorithm itself.
     preprocess, postprocess : float, optional
-        The steps around it; None where there is no such step.
+        The steps around it; NaN where the algorithm has none, None where nobody said.
     """
 
     execution_type: ExecutionType
@@ -51,11 +51,11 @@ class Times:
             "execute_postprocess_time",
         ]
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the times by column name; a step that does not exist is NaN."""
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the times by column name."""
         prefix = self.execution_type.value
         steps = {"main": self.main, "preprocess": self.preprocess, "postprocess": self.postprocess}
-        return {f"{prefix}_{step}_time": math.nan if took is None else took for step, took in steps.items()}
+        return {f"{prefix}_{step}_time": took for step, took in steps.items()}
 
     @staticmethod
     def from_execute_algorithm(
@@ -64,7 +64,7 @@ class Times:
         args: dict[str, Any],
     ) -> tuple[AlgorithmParameter, Times]:
         """Run pre-processing, execution and post-processing; return the scores and the times."""
-        before = after = None
+        before = after = math.nan
         if algorithm.preprocess is not None:
             X, before = timer(algorithm.preprocess, X, args)  # noqa: N806
         scores, main = timer(algorithm.execute, X, args)
@@ -79,7 +79,7 @@ class Times:
         args: dict[str, Any],
     ) -> Times:
         """Run pre-processing and training; return the times."""
-        before = None
+        before = math.nan
         if algorithm.preprocess is not None:
             X, before = timer(algorithm.preprocess, X, args)  # noqa: N806
         _, main = timer(algorithm.train, X, args)

@@ -95,6 +95,27 @@ def has_heuristics(params: "Params") -> bool:
     return any(isinstance(value, str) and value.startswith(PREFIX) for value in params.values())
 
 
+def check_heuristics(algorithm: "Algorithm") -> None:
+    """Make each heuristic that is written in an algorithm's configuration once; no data is read.
+
+    Raises
+    ------
+    ValueError
+        If there is no such heuristic.
+    TypeError
+        If one does not take the arguments it is written with.
+    """
+    for value in algorithm.param_config.written_values():
+        if isinstance(value, str) and value.startswith(PREFIX):
+            refused = f"{value!r} among the parameters of {algorithm.name!r} is wrong"
+            try:
+                TimeEvalHeuristic(value.removeprefix(PREFIX).strip())
+            except TypeError as error:
+                raise TypeError(f"{refused}: {error}") from error
+            except Exception as error:
+                raise ValueError(f"{refused}: {error}") from error
+
+
 def inject_heuristic_values(
     params: "Params", algorithm: "Algorithm", dataset_details: "Dataset", dataset_path: Path
 ) -> "Params":

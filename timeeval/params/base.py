@@ -1,7 +1,7 @@
 """What every kind of parameter configuration can do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class ParameterConfig(Sized, ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Count the settings."""
+
+    def written_values(self) -> Iterable[object]:
+        """Return values as they were written, to be checked before a run; a configuration need not know them."""
+        return ()
 
     @staticmethod
     def defaults() -> "ParameterConfig":

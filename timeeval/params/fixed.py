@@ -1,6 +1,6 @@
 """The configuration with a single setting."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from timeeval.params.base import ParameterConfig
@@ -41,6 +41,10 @@ class FixedParameters(ParameterConfig):
     def iter(self, algorithm: "Algorithm", dataset: "Dataset") -> Iterator[FixedParams]:  # noqa: ARG002
         """Yield the one setting."""
         return iter(self)
+
+    def written_values(self) -> Iterable[object]:
+        """Return the values of the setting."""
+        return self._params.values()
 
     def __iter__(self) -> Iterator[FixedParams]:
         yield FixedParams(self._params)

@@ -159,6 +159,10 @@ class FullParameterGrid(ParameterGrid):
     def _description(self) -> dict[str, Any]:
         return self._param_grid
 
+    def written_values(self) -> Iterable[object]:
+        """Return the values of all parameters."""
+        return (value for values in self._param_grid.values() for value in values)
+
     def __len__(self) -> int:
         return math.prod(len(axis) for axis in self._axes)
 
@@ -224,6 +228,10 @@ class IndependentParameterGrid(ParameterGrid):
             for name, values in param_grid.items()
             for value in (values if isinstance(values, list) else [values])
         ] or [{}]
+
+    def written_values(self) -> Iterable[object]:
+        """Return the defaults and the values to try."""
+        return itertools.chain(self._defaults.values(), *(change.values() for change in self._changes))
 
     def _description(self) -> list[dict[str, list[Any]]]:
         return [{name: [value] for name, value in params.items()} for params in self]

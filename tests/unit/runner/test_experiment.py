@@ -190,6 +190,9 @@ def test_times():
     assert list(times.to_dict()) == ["execute_main_time", "execute_preprocess_time", "execute_postprocess_time"]
     slow.training_type = TrainingType.SUPERVISED
     trained = Times.from_train_algorithm(slow, np.zeros(3), {}).to_dict()
-    assert np.isnan(trained["train_postprocess_time"])
+    assert trained["train_preprocess_time"] > 0
+    assert trained["train_postprocess_time"] is None
+    plain = algorithm(lambda data, _: data, name="plain", training_type=TrainingType.SUPERVISED)
+    assert np.isnan(Times.from_train_algorithm(plain, np.zeros(3), {}).to_dict()["train_preprocess_time"])
     assert json.dumps(trained["train_main_time"])
     assert Experiments.__name__ == "Experiments"

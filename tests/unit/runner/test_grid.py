@@ -7,7 +7,7 @@ from small_data import algorithm
 
 from timeeval import InputDimensionality, TrainingType
 from timeeval.experiments import Experiments
-from timeeval.params import FixedParameters, FullParameterGrid
+from timeeval.params import FixedParameters, FullParameterGrid, IndependentParameterGrid
 from timeeval.utils.hash_dict import hash_dict
 
 
@@ -75,6 +75,23 @@ def test_ids_are_those_of_the_parameters_as_written(grid_of):
     assert values == [("one", {"w": 12}), ("two", {"w": 100})]
     assert {e.params_id for e in grid.cells()} == {hash_dict(written)}
     assert [e.params.to_dict() for e in grid.cells()] == [written, written]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("Nothing()", ValueError), ("PeriodSizeHeuristic(x=1)", TypeError), ("PeriodSizeHeuristic(", ValueError)],
+)
+@pytest.mark.parametrize("kind", ["fixed", "full", "independent", "default"])
+def test_heuristics_that_are_written_wrongly_are_refused_before_anything_is_read(grid_of, kind, text, error):
+    value = f"heuristic:{text}"
+    config = {
+        "fixed": lambda: FixedParameters({"w": value}),
+        "full": lambda: FullParameterGrid({"w": [1, value]}),
+        "independent": lambda: IndependentParameterGrid({"w": [1, value]}),
+        "default": lambda: IndependentParameterGrid({"w": [1, 2]}, {"v": value}),
+    }[kind]()
+    with pytest.raises(error, match=r"'heuristic:.* among the parameters of 'a' is wrong: "):
+        grid_of([algorithm(name="a", param_config=config)])
 
 
 def test_combinations_file(grid_of, tmp_path):

@@ -25,6 +25,7 @@ from timeeval import (
 from timeeval.adapters import DockerAdapter, MultivarAdapter
 from timeeval.durations import Duration
 from timeeval.errors import EngineError, TimeEvalError
+from timeeval.integration import TimeEvalModule
 from timeeval.metrics import RangePrAUC, RangePrecision
 from timeeval.params import FixedParameters, FullParameterGrid
 from timeeval.utils.hash_dict import hash_dict
@@ -350,6 +351,17 @@ def test_prepare_and_finalize_run_here_also_when_the_run_fails(make, monkeypatch
     with pytest.raises(RuntimeError, match="the engine broke"):
         timeeval.run()
     assert calls == ["prepare", "finalize"]
+
+
+def test_what_a_module_makes_of_the_results_is_saved(make):
+    class Marks(TimeEvalModule):
+        def post_run(self, timeeval):
+            timeeval.results["marked"] = 1
+
+    timeeval = make()
+    timeeval.modules["marks"] = Marks()
+    timeeval.run()
+    assert list(pd.read_csv(timeeval.results_path / "results.csv")["marked"]) == [1]
 
 
 def test_a_failing_preparation_ends_the_run(make, monkeypatch):
