@@ -253,6 +253,11 @@ class Experiment:
         return np.asarray(scores), _seconds(times)
 
     def _check(self, y_scores: Array) -> None:
+        if y_scores.ndim == 0 or y_scores.dtype.kind not in "fiubO":
+            raise ScoresError(
+                f"{self.algorithm.name} returned no array of scores but {str(y_scores)[:80]!r}",
+                remedy="Let the algorithm, or its post-processing, return an array with one number per point.",
+            )
         if y_scores.dtype.kind == "f" and len(y_scores) and np.isnan(y_scores).all():
             raise ScoresError(
                 f"{self.algorithm.name} returned {len(y_scores)} scores, and all of them are NaN",

@@ -63,7 +63,17 @@ class Times:
         X: AlgorithmParameter,  # noqa: N803 - the name that scripts know
         args: dict[str, Any],
     ) -> tuple[AlgorithmParameter, Times]:
-        """Run pre-processing, execution and post-processing; return the scores and the times."""
+        """Run pre-processing, execution and post-processing; return the scores and the times.
+
+        Parameters
+        ----------
+        algorithm
+            What is run.
+        X
+            A time series, as an array or as the path of its file.
+        args
+            What the adapter gets.
+        """
         before = after = math.nan
         if algorithm.preprocess is not None:
             X, before = timer(algorithm.preprocess, X, args)  # noqa: N806
@@ -78,7 +88,17 @@ class Times:
         X: AlgorithmParameter,  # noqa: N803 - the name that scripts know
         args: dict[str, Any],
     ) -> Times:
-        """Run pre-processing and training; return the times."""
+        """Run pre-processing and training; return the times.
+
+        Parameters
+        ----------
+        algorithm
+            What is run.
+        X
+            A time series, as an array or as the path of its file.
+        args
+            What the adapter gets.
+        """
         before = math.nan
         if algorithm.preprocess is not None:
             X, before = timer(algorithm.preprocess, X, args)  # noqa: N806

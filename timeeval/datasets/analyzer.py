@@ -131,6 +131,13 @@ class DatasetAnalyzer:
     def load_from_json(filename: str | Path, train: bool = False) -> DatasetMetadata:
         """Load the metadata of the training or the test series from a file.
 
+        Parameters
+        ----------
+        filename
+            What `save_to_json` wrote.
+        train
+            Take the training instead of the test series.
+
         Raises
         ------
         ValueError

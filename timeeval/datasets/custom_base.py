@@ -20,7 +20,15 @@ class CustomDatasetsBase(ABC):
 
     @abstractmethod
     def get_path(self, dataset_name: str, train: bool) -> Path:
-        """Path of a dataset's test or training file."""
+        """Path of a dataset's file.
+
+        Parameters
+        ----------
+        dataset_name
+            Its name.
+        train
+            Take the training instead of the test series.
+        """
 
     @abstractmethod
     def get(self, dataset_name: str) -> Dataset:
@@ -40,4 +48,4 @@ class CustomDatasetsBase(ABC):
         max_anomalies: int | None = None,
         max_contamination: float | None = None,
     ) -> list[tuple[str, str]]:
-        """Identities of the datasets that meet all conditions."""
+        """Identities of the datasets that meet all conditions; for the parameters see `Datasets.select`."""

@@ -265,6 +265,13 @@ class Datasets(abc.ABC):
     def get_dataset_df(self, dataset_id: DatasetId, train: bool = False) -> pd.DataFrame:
         """Read a dataset.
 
+        Parameters
+        ----------
+        dataset_id
+            Collection and name.
+        train
+            Take the training instead of the test series.
+
         Returns
         -------
         pandas.DataFrame
@@ -284,7 +291,20 @@ class Datasets(abc.ABC):
         return read_series(path, dates=None if _missing(dates) else bool(dates))
 
     def get_dataset_ndarray(self, dataset_id: DatasetId, train: bool = False) -> np.ndarray[Any, Any]:
-        """Read a dataset as an array, shape (n, channels + 2): time steps, channels, labels."""
+        """Read a dataset as an array.
+
+        Parameters
+        ----------
+        dataset_id
+            Collection and name.
+        train
+            Take the training instead of the test series.
+
+        Returns
+        -------
+        ndarray of shape (n, channels + 2)
+            Time steps, channels, labels; of dtype object where the time steps are dates.
+        """
         return self.get_dataset_df(dataset_id, train=train).to_numpy()
 
     def get_detailed_metadata(self, dataset_id: DatasetId, train: bool = False) -> DatasetMetadata:
@@ -292,6 +312,13 @@ class Datasets(abc.ABC):
 
         The first time it is computed, and kept in a file beside the dataset; custom datasets are computed every time
         and nothing is written.
+
+        Parameters
+        ----------
+        dataset_id
+            Collection and name.
+        train
+            Take the training instead of the test series.
         """
         from timeeval.datasets.analyzer import DatasetAnalyzer
 

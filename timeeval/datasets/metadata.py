@@ -16,7 +16,13 @@ DatasetId: TypeAlias = tuple[str, str]
 
 @dataclass
 class AnomalyLength:
-    """Time steps of the shortest, the median and the longest anomaly; 0 if there are none."""
+    """Lengths of a series' anomalies.
+
+    Parameters
+    ----------
+    min, median, max
+        Time steps of the shortest, the median and the longest one; 0 if there are none.
+    """
 
     min: int
     median: int

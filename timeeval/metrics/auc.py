@@ -73,7 +73,7 @@ class RocAUC(AucMetric, ScoringMetric):
     """Area under the receiver operating characteristic curve.
 
     The probability that an anomalous point has a higher score than a normal one, ties counting one half [1]_.
-    Undefined (NaN) when all points are anomalous or none is.
+    Undefined (NaN) when all points are anomalous or none is. For the parameters see `AucMetric`.
 
     References
     ----------
@@ -110,7 +110,7 @@ class PrAUC(AucMetric, ScoringMetric):
     """Area under the precision-recall curve by the trapezoidal rule.
 
     The curve starts at recall 0 with precision 1 and has one point for every distinct score as threshold [1]_.
-    Undefined (NaN) when no point is anomalous.
+    Undefined (NaN) when no point is anomalous. For the parameters see `AucMetric`.
 
     References
     ----------
@@ -141,7 +141,7 @@ class PrAUC(AucMetric, ScoringMetric):
 
 
 class AveragePrecision(ScoringMetric):
-    """Mean of the precisions at each anomalous point, without interpolation.
+    """Mean of the precisions at each anomalous point, without interpolation [1]_.
 
     Undefined (NaN) when no point is anomalous.
 
@@ -149,6 +149,11 @@ class AveragePrecision(ScoringMetric):
     ----------
     **kwargs
         Further arguments of :func:`sklearn.metrics.average_precision_score`, for example `sample_weight`.
+
+    References
+    ----------
+    .. [1] C. D. Manning, P. Raghavan, H. Schuetze: Introduction to Information Retrieval. Cambridge University Press
+       2008, section 8.4.
     """
 
     def __init__(self, **kwargs: object) -> None:

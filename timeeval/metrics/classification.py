@@ -1,4 +1,9 @@
-"""Point-wise precision, recall and F1 of thresholded scores."""
+"""Point-wise precision, recall and F1 of thresholded scores [1]_.
+
+References
+----------
+.. [1] C. J. van Rijsbergen: Information Retrieval, 2nd edition. Butterworths 1979, chapter 7.
+"""
 
 from __future__ import annotations
 

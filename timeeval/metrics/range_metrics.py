@@ -1,4 +1,9 @@
-"""Range-based precision, recall and F-score of predictions, and those of the k best ranges."""
+"""Range-based precision, recall and F-score of predictions, and those of the k best ranges [1]_.
+
+References
+----------
+.. [1] N. Tatbul, T. J. Lee, S. Zdonik, M. Alam, J. Gottschlich: Precision and Recall for Time Series. NeurIPS 2018.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +90,7 @@ class RangePrecision(_RangeMetric):
 class RangeRecall(_RangeMetric):
     """Range-based recall: mean reward of the real ranges for the predicted ranges they meet.
 
-    Undefined (NaN) when no point is anomalous. Parameters and source are those of `RangePrecision`.
+    Undefined (NaN) when no point is anomalous. For parameters and source see `RangePrecision`.
     """
 
     def __init__(
@@ -156,7 +161,7 @@ class RangeFScore(_RangeMetric):
 class PrecisionAtK(ScoringMetric):
     """Share of the predicted ranges that meet an anomaly, at the highest score with at least k predicted ranges.
 
-    Undefined (NaN) when no point is anomalous.
+    That is `RangePrecision` [1]_ with an alpha of 1. Undefined (NaN) when no point is anomalous.
 
     Parameters
     ----------
@@ -182,7 +187,7 @@ class PrecisionAtK(ScoringMetric):
 class FScoreAtK(ScoringMetric):
     """Harmonic mean of the shares of predicted and of real ranges that meet one of the other side, as `PrecisionAtK`.
 
-    Undefined (NaN) when no point is anomalous.
+    That is `RangeFScore` [1]_ with alphas of 1. Undefined (NaN) when no point is anomalous.
 
     Parameters
     ----------

@@ -52,13 +52,34 @@ class ThresholdingStrategy(ABC):
         return np.asarray(y_score >= self.threshold, dtype=np.int64)
 
     def fit_transform(self, y_true: Array, y_score: Array) -> Array:
-        """Find the threshold for one series and return its predictions."""
+        """Find the threshold for one series and return its predictions.
+
+        Parameters
+        ----------
+        y_true : ndarray of shape (n,)
+            Labels, 0 or 1.
+        y_score : ndarray of shape (n,)
+            Scores.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            1 where the score reaches the threshold.
+        """
         self.fit(y_true, y_score)
         return self.transform(y_score)
 
     @abstractmethod
     def find_threshold(self, y_true: Array, y_score: Array) -> float:
-        """Return the threshold for one series."""
+        """Return the threshold for one series; the one method that a strategy of your own needs.
+
+        Parameters
+        ----------
+        y_true : ndarray of shape (n,)
+            Labels, 0 or 1.
+        y_score : ndarray of shape (n,)
+            Scores.
+        """
 
 
 class NoThresholding(ThresholdingStrategy):

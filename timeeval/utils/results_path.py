@@ -11,5 +11,13 @@ def generate_experiment_path(  # noqa: PLR0917 - the signature scripts know
     dataset_name: str,
     repetition_number: int,
 ) -> Path:
-    """Return the folder of an experiment below the results folder of its run."""
+    """Return the folder of an experiment below the results folder of its run.
+
+    Parameters
+    ----------
+    base_results_dir
+        Results folder.
+    algorithm_name, hyper_params_id, collection_name, dataset_name, repetition_number
+        Names of the folders on the way, in this order.
+    """
     return base_results_dir / algorithm_name / hyper_params_id / collection_name / dataset_name / str(repetition_number)

@@ -73,7 +73,7 @@ class ReverseWindowing:
         self.force_iterative = force_iterative
 
     def fit(self, X: Array, y: object = None) -> ReverseWindowing:  # noqa: ARG002, N803  scikit-learn's signature
-        """Do nothing: there is nothing to learn."""
+        """Do nothing: there is nothing to learn from `X` or `y`."""
         return self
 
     def transform(self, X: Array) -> Array:  # noqa: N803  scikit-learn's signature
@@ -129,7 +129,7 @@ class ReverseWindowing:
         )
 
     def fit_transform(self, X: Array, y: object = None) -> Array:  # noqa: ARG002, N803  scikit-learn's signature
-        """Return point scores, see `transform`."""
+        """Return point scores of `X`, see `transform`; `y` is there for scikit-learn."""
         return self.transform(X)
 
     def _reverse_windowing_iterative(self, X: Array, is_chunk: bool = False) -> Array:  # noqa: N803

@@ -112,6 +112,12 @@ def test_too_few_scores_are_explained(experiment_of):
         experiment_of(lambda data, _: np.ones(len(data) - 1), name="short").evaluate()
 
 
+@pytest.mark.parametrize("returned", [None, "text", Path("scores.csv"), np.array(["a", "b"])])
+def test_what_is_no_array_of_scores_is_named(experiment_of, returned):
+    with pytest.raises(ScoresError, match="odd returned no array of scores but"):
+        experiment_of(lambda *_: returned, name="odd").evaluate()
+
+
 def test_scores_that_are_all_nan_are_none(experiment_of):
     with pytest.raises(ScoresError, match=f"{LENGTH} scores, and all of them are NaN"):
         experiment_of(lambda data, _: np.full(len(data), np.nan), name="empty").evaluate()
