@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from provisioning.errors import ProvisionError
-from provisioning.plain import plain
+from provisioning.plain import PlainFormatter, plain
 
 if TYPE_CHECKING:
     from provisioning.commands import Options
@@ -142,7 +142,8 @@ def _options(values: dict[str, Any]) -> Options:
     level = {0: logging.WARNING, 1: logging.INFO}.get(values["verbose"], logging.DEBUG)
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(level)
-    logging.basicConfig(handlers=[console], format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    console.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[console])
     logging.getLogger("provisioning").setLevel(level)
     return Options(
         values["cluster"],

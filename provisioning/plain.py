@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["plain"]
+import logging
+
+__all__ = ["PlainFormatter", "plain"]
 
 
 def plain(text: str) -> str:
@@ -12,3 +14,11 @@ def plain(text: str) -> str:
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+class PlainFormatter(logging.Formatter):
+    """Writes log records so that they do nothing to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return plain(super().format(record))

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from provisioning.plain import plain
+
 log = logging.getLogger(__name__)
 
 
@@ -42,11 +44,11 @@ class View:
 
     def event(self, node: str, event: dict[str, Any]) -> None:
         """Take a node's event: ``{"title", "done", "total", "unit"}``; may be called from any thread."""
-        title = str(event.get("title", ""))
+        title = plain(str(event.get("title", "")))
         with self._lock:
             if self._titles.get(node) != title:
                 self._titles[node] = title
-                log.info("%s: %s%s", node, title, f": {event['error']}" if "error" in event else "")
+                log.info("%s: %s%s", node, title, plain(f": {event['error']}") if "error" in event else "")
             if event.get("unit") == "B":
                 self._moving[f"{node} {title}"] = (int(event["done"]), int(event["total"]))
             if self._bar is not None:

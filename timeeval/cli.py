@@ -20,7 +20,7 @@ from timeeval import cli_places
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
 from timeeval.cli_results import results_command, results_main
-from timeeval.cli_streams import standard_streams
+from timeeval.cli_streams import PlainFormatter, standard_streams
 
 if TYPE_CHECKING:
     from timeeval.run.detaching import Detached
@@ -147,7 +147,9 @@ def _check(options: dict[str, Any]) -> None:
 
 def _log_to_stderr(verbose: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 @contextlib.contextmanager

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
 
+from timeeval.plain import plain
+
 UNSAID = 4
+LONGEST_RECORD = 1 << 20
+
+
+class PlainFormatter(logging.Formatter):
+    """Writes log records so that they do nothing to a terminal, whatever node they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return plain(super().format(record), LONGEST_RECORD)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from provisioning import plain as provisioning_plain
+from timeeval import cli_streams
 from timeeval.errors import EngineError
 from timeeval.plain import plain
 
@@ -39,3 +43,10 @@ def test_a_long_text_keeps_its_ends_and_is_cut_once(length: int) -> None:
 def test_an_error_that_quotes_a_node_does_nothing_to_a_terminal() -> None:
     error = EngineError("it said \x1b[2J", host="node1", remedy="Look there")
     assert str(error) == r"node1: it said \x1b[2J. Look there"
+
+
+@pytest.mark.parametrize("formatter", [cli_streams.PlainFormatter, provisioning_plain.PlainFormatter])
+def test_a_log_record_that_quotes_a_node_does_nothing_to_a_terminal(formatter: type[logging.Formatter]) -> None:
+    record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "it said %s\nand %s", ("\x1b[2J", "\x07"), None)
+    assert "\x1b" not in formatter("%(message)s").format(record)
+    assert "\x07" not in formatter("%(message)s").format(record)

@@ -33,3 +33,13 @@ def test_on_a_terminal_the_bytes_of_all_nodes_add_up(capsys: pytest.CaptureFixtu
         assert view._bar is not None
         assert (view._bar.n, view._bar.total) == (80, 200)
     assert "B" in capsys.readouterr().err
+
+
+def test_what_a_node_tells_does_nothing_to_a_terminal(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, "provisioning.view"), View(live=True) as view:
+        view.event("node1", {"title": "\x1b]0;mine\x07", "error": "\x1b[2J"})
+    for said in (caplog.records[0].getMessage(), capsys.readouterr().err.replace("\x1b[A", "")):
+        assert "\x1b]" not in said
+        assert "\x1b[2J" not in said

@@ -16,6 +16,7 @@ from timeeval.run.durations import Durations
 from timeeval.run.grid import Grid
 from timeeval.run.identity import Identities, grid_digest
 from timeeval.run.journal import FILE_NAME, Journal, rows_of
+from timeeval.run.layout import astray
 from timeeval.run.needs import needs_of
 from timeeval.run.packing import Packer
 from timeeval.run.records import Limits, ResultRow, RunInfo
@@ -99,6 +100,13 @@ class Evaluation:
                 one, *durations.estimate(one.algorithm.name, one.dataset_collection, one.dataset_name)
             ),
         )
+        name = astray(execution.cell for execution, _ in grid)
+        if name is not None:
+            raise TimeEvalError(
+                f"{name!r} cannot be the name of an algorithm, a collection or a dataset: its results would not lie "
+                f"below {timeeval.results_path}",
+                remedy="Give it a name without .. and without a leading /",
+            )
         double = unique_cells(grid)
         if double is not None:
             raise TimeEvalError(

@@ -11,8 +11,8 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePath
 
 from timeeval.errors import JournalError
 from timeeval.run.journal import FILE_NAME
@@ -104,6 +104,19 @@ def experiment_dir(results_dir: Path, cell: Cell) -> Path:
     return generate_experiment_path(
         results_dir, cell.algorithm, cell.hyper_params_id, cell.collection, cell.dataset, cell.repetition
     )
+
+
+def astray(cells: Iterable[Cell]) -> str | None:
+    """Return a name whose experiments' files would not lie below the results folder, None if there is none.
+
+    Names come from scripts and from the index files of datasets, which others may have written.
+    """
+    names = {name for cell in cells for name in (cell.algorithm, cell.collection, cell.dataset)}
+    for name in sorted(names):
+        parts = PurePath(name).parts
+        if not parts or ".." in parts or name.startswith("/") or "\0" in name or parts[0] == PRIVATE:
+            return name
+    return None
 
 
 def publish(results_dir: Path, cell: Cell, attempt_id: str, *, add: bool = False) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timeeval.plain import plain
 from timeeval.run.model import Outcome
 from timeeval.times import Times
 
@@ -202,7 +204,7 @@ def shown_table(rows: Sequence[ResultRow]) -> str:
     table.append(f"{', '.join(f'{count} {name}' for name, count in counts.items())}; {len(hosts)} hosts")
     errors = [row for row in rows if row.error]
     table += [f"{row.cell.algorithm} on {row.cell.collection}/{row.cell.dataset}: {row.error}" for row in errors]
-    return "\n".join(table)
+    return plain("\n".join(table), sys.maxsize)
 
 
 def shown_line(row: ResultRow) -> str:
@@ -211,7 +213,7 @@ def shown_line(row: ResultRow) -> str:
     place = f"  {host}" if host else ""
     took = f"  {seconds} s" if seconds else ""
     error = f"  {row.error.splitlines()[0]}" if row.error else ""
-    return f"{outcome}  {algorithm}  {dataset}  {parameters}  rep {repetition}{place}{took}{error}"
+    return plain(f"{outcome}  {algorithm}  {dataset}  {parameters}  rep {repetition}{place}{took}{error}")
 
 
 def _outcome(row: ResultRow) -> str:

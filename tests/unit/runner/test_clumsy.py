@@ -150,6 +150,32 @@ def test_resuming_a_journal_that_is_none_names_it_and_leaves_it(folder: Path, ha
     assert (path / FILE_NAME).read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["../../../escaped", "/tmp/escaped", "..", ".", ".timeeval/attempts"])
+def test_a_name_that_leads_out_of_the_results_folder_is_refused(folder: Path, name: str) -> None:
+    index = folder / "data" / "datasets.csv"
+    index.write_text(index.read_text().replace(",one,", f",{name},", 1))
+    script = folder / "script.py"
+    script.write_text(script.read_text().replace('dataset="one"', f"dataset={name!r}"))
+    done = run(folder, "script.py", "--local")
+    assert done.returncode == 2
+    assert repr(name) in words(done)
+    assert not list(folder.rglob("*escaped*"))
+
+
+def test_names_may_be_any_text(folder: Path) -> None:
+    name = "größe \x1b[2J/数据 'one\""
+    index = folder / "data" / "datasets.csv"
+    index.write_text(index.read_text().replace(",one,", ',"größe \x1b[2J/数据 \'one""",', 1))
+    script = folder / "script.py"
+    script.write_text(script.read_text().replace('dataset="one"', f"dataset={name!r}"))
+    done = run(folder, "script.py", "--local")
+    assert done.returncode == 0, done.stderr
+    shown = run(folder, "show", "results", name="timeeval-results")
+    assert "数据" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert pd.read_csv(results_of(folder) / "results.csv")["dataset"].tolist() == [name]
+
+
 def test_two_runs_on_one_folder_do_not_meet(folder: Path) -> None:
     first = subprocess.Popen(
         [command("timeeval-run"), "script.py", "--local", "--", "constant", "slow"],
