@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
-    """Answer for {"folder", "store", "lock", "python", "compile": bool}: seconds; or remove {"remove": [path]}."""
+    """Answer for {"folder", "store", "lock", "python", "compile": bool}: seconds; or remove {"remove": [path]}.
+
+    In any case ``boot``, the kernel's own id, and ``cpu``, the seconds that all of this node has used so far.
+    """
     for path in args.get("remove", ()):
         shutil.rmtree(path, ignore_errors=True)
-    if "lock" not in args:
-        return {}
+    answer = _install(args, channel) if "lock" in args else {}
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return {**answer, "boot": boot, "cpu": _cpu()}
+
+
+def _install(args: dict[str, Any], channel: Channel) -> dict[str, float]:
     folder, store = Path(args["folder"]), Path(args["store"])
-    shutil.rmtree(str(folder), ignore_errors=True)
     (folder / "wheels").mkdir(parents=True)
     for path, _ in stored(store):
         if path.endswith(".whl"):
@@ -30,10 +36,17 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     def beat() -> None:
         channel.event({"title": "pip", "done": 0, "total": 1})
 
-    begin = time.monotonic()
+    begin, cpu = time.monotonic(), _cpu()
     run(["python" + args["python"], "-m", "venv", str(folder / "env")], beat)
     pip = [str(folder / "env" / "bin" / "pip"), "install", "-q", "--no-index", "--find-links", str(folder / "wheels")]
     run([*pip, *([] if args["compile"] else ["--no-compile"]), "-r", args["lock"]], beat)
-    seconds = time.monotonic() - begin
-    shutil.rmtree(str(folder))
-    return {"seconds": seconds}
+    return {"seconds": time.monotonic() - begin, "used": _cpu() - cpu}
+
+
+def _cpu() -> float:
+    """Return the seconds of CPU of the group that this node is: a container, or the whole machine."""
+    nanoseconds = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
+    if nanoseconds.exists():
+        return int(nanoseconds.read_text(encoding="ascii")) / 1e9
+    fields = dict(line.split() for line in Path("/sys/fs/cgroup/cpu.stat").read_text(encoding="ascii").splitlines())
+    return int(fields["usage_usec"]) / 1e6

@@ -2,19 +2,22 @@
 
 On the practice cluster (`timeeval-provision sandbox up`) or the one of --cluster: pandas, scikit-learn and distributed,
 30 wheels. Ours begins with nothing on the node and ends when the environment is proven, the way of the wheels included;
-pip finds all wheels on the node already. The driver has fetched and locked before. About five minutes.
+pip finds all wheels on the node already. The driver has fetched and locked before. On idle cores about three minutes.
+
+Where nodes share cores, seconds tell what else ran there; rows of CPU tell the work of all programs on a node.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks._report import Row, show
 from provisioning.inventory import Cluster, Environment, Node, load
@@ -27,7 +30,7 @@ from provisioning.scan import cache_folder
 from provisioning.transfer.fanout import Fanout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from provisioning.resources.base import Facts, Needs
 
@@ -57,78 +60,154 @@ class WithoutByteCode(EnvironmentResource):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one `create-envs` or its peer took.
+
+    Attributes
+    ----------
+    seconds : float
+        From its begin to its end.
+    driver : float
+        Seconds of CPU here.
+    nodes : mapping
+        Seconds of CPU of all that ran on each node meanwhile.
+    """
+
+    seconds: float
+    driver: float
+    nodes: Mapping[str, float]
+
+    @property
+    def path(self) -> float:
+        """Seconds of CPU on the longest way: here and on the node that had most to do."""
+        return self.driver + max(self.nodes.values())
+
+
 class Bench:
-    """Both sides on the same nodes.
+    """Both sides on the same nodes, each time in a new place.
+
+    Nothing is removed before the end: file systems of the ext family look long for room where files were just deleted
+    (five times the CPU for a new environment was seen), which would be counted to whoever comes next.
 
     Parameters
     ----------
     cluster : Cluster
         Its environment and its state folder are the benchmark's own.
+    root : PurePosixPath
+        Folder on the nodes for all places.
     """
 
     def __init__(self, cluster: Cluster, root: PurePosixPath) -> None:
         self.cluster = cluster
         self.root = root
+        self.places = 0
 
     def rows(self) -> Iterator[Row]:
         """Yield all measurements."""
         first, everyone = self.cluster.nodes[:1], self.cluster.nodes
-        self.ours(first)  # locks, fetches and compiles
+        self.fresh(first)  # locks, fetches and compiles
         for work, compile_, goal in (("installed", False, 4), ("ready to run", True, 2)):
             # in turn, and the best of each: what else the machine does only ever adds
             ours, peer = [], []
             for _ in range(TIMES):
                 ours.append(self.fresh(first, EnvironmentResource() if compile_ else WithoutByteCode()))
                 peer.append(self.peer(first[0], compile_=compile_))
-            yield Row(f"{work}: {WORK}", min(ours), min(peer), "s", goal)
-        idle = min(self.ours(first) for _ in range(5))
-        yield Row("nothing to do on one node", idle, None, "s", 0.5, absolute=True)
-        idle = min(self.ours(everyone) for _ in range(3)) / len(everyone)
-        yield Row(f"nothing to do on {len(everyone)} nodes, per node", idle, None, "s", 0.5, absolute=True)
-        one, many = self.cold(first), self.cold(everyone)
-        yield Row("one node, nothing compiled before", one, None, "s")
-        yield Row(f"{len(everyone)} nodes, nothing compiled before", many, None, "s")
-        yield Row(f"time of {len(everyone)} nodes in that of one", many / one, None, "x", 1.3, absolute=True)
+            best, other = (min(side, key=lambda cost: cost.seconds) for side in (ours, peer))
+            yield Row(f"{work}: {WORK}", best.seconds, other.seconds, "s", goal)
+            best, other = (min(side, key=lambda cost: cost.path) for side in (ours, peer))
+            yield Row("  its CPU, driver and node", best.path, other.path, "s CPU")
+        self.fresh(everyone)
+        for nodes in (first, everyone):
+            idle = min((self.ours(nodes) for _ in range(5)), key=lambda cost: cost.seconds)
+            yield Row(
+                f"nothing to do on {_count(nodes)}, per node", idle.seconds / len(nodes), None, "s", 0.5, absolute=True
+            )
+            yield Row("  its CPU, driver and one node", idle.path, None, "s CPU")
+        yield from self.many(self.cold(first), self.cold(everyone))
 
-    def ours(self, nodes: Sequence[Node], resource: EnvironmentResource | None = None) -> float:
-        """Return the seconds of `create-envs` on nodes as they are."""
+    def many(self, one: Cost, all_: Cost) -> Iterator[Row]:
+        """Yield what all nodes take in the measure of one.
+
+        Where nodes are containers of this machine they wait for each other's work, which no goal can be about; there
+        the work itself is compared, as if every node had cores of its own.
+        """
+        count, shared = len(self.cluster.nodes), self.shared()
+        yield Row("one node, nothing compiled before", one.seconds, None, "s")
+        yield Row(f"{count} nodes, nothing compiled before", all_.seconds, None, "s")
+        where = f", sharing {len(os.sched_getaffinity(0))} cores" if shared else ""
+        ratio = all_.seconds / one.seconds
+        yield Row(
+            f"time of {count} nodes{where}, in that of one", ratio, None, "x", None if shared else 1.3, absolute=True
+        )
+        title = f"CPU of driver and busiest of {count} nodes, to that of one"
+        yield Row(title, all_.path / one.path, None, "x", 1.3 if shared else None, absolute=True)
+
+    def shared(self) -> bool:
+        """Return whether nodes run on the cores of this machine."""
+        own = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return any(answer["boot"] == own for answer in self.ask(self.cluster.nodes, {}).values())
+
+    def ask(self, nodes: Sequence[Node], args: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+        """Ask nodes, one after another, what the other side's program answers."""
+        answers = {}
+        for node in nodes:
+            with open_session(self.cluster, node) as session:
+                answers[node.name] = session.call(PEER, args)
+        return answers
+
+    def ours(self, nodes: Sequence[Node], resource: EnvironmentResource | None = None) -> Cost:
+        """Return the cost of `create-envs` on nodes as they are."""
         job = Job(self.cluster, tuple(nodes), [resource or EnvironmentResource()], Fanout())
-        begin = time.monotonic()
+        before = self.ask(nodes, {})
+        begin, cpu = time.monotonic(), _cpu()
         report = run(job)
-        seconds = time.monotonic() - begin
+        seconds, cpu = time.monotonic() - begin, _cpu() - cpu
+        after = self.ask(nodes, {})
         if report.exit_code() != 0:
             raise SystemExit(f"create-envs failed: {report}")
-        return seconds
+        return Cost(seconds, cpu, {name: answer["cpu"] - before[name]["cpu"] for name, answer in after.items()})
 
-    def fresh(self, nodes: Sequence[Node], resource: EnvironmentResource | None = None) -> float:
-        """Return the seconds of `create-envs` on nodes that have nothing."""
-        self.clear(nodes)
+    def fresh(self, nodes: Sequence[Node], resource: EnvironmentResource | None = None) -> Cost:
+        """Return the cost of `create-envs` in a place where nodes have nothing."""
+        self.places += 1
+        root = self.root / str(self.places)
+        assert self.cluster.environment is not None
+        environment = replace(self.cluster.environment, prefix=root / "envs" / "bench")
+        self.cluster = replace(self.cluster, state=root / "state", environment=environment, environments=(environment,))
         return self.ours(nodes, resource)
 
-    def cold(self, nodes: Sequence[Node]) -> float:
-        """Return the seconds of `create-envs` where also the driver has no byte code yet."""
+    def cold(self, nodes: Sequence[Node]) -> Cost:
+        """Return the cost of `create-envs` where also the driver has no byte code yet."""
         shutil.rmtree(cache_folder() / "bytecode")
         return self.fresh(nodes)
 
-    def peer(self, node: Node, *, compile_: bool) -> float:
-        """Return the seconds of venv and pip, which have all wheels and the lock on the node."""
+    def peer(self, node: Node, *, compile_: bool) -> Cost:
+        """Return the cost of venv and pip, which have all wheels and the lock on the node."""
         environment = self.cluster.environment
         assert environment is not None
         args = {
-            "folder": str(self.root / "pip"),
+            "folder": str(self.root / str(self.places) / "pip"),
             "store": str(wheels_on_node(self.cluster)),
             "lock": str(environment.prefix / ".timeeval" / "lock.txt"),
             "python": environment.python,
             "compile": compile_,
         }
-        with open_session(self.cluster, node) as session:
-            return float(session.call(PEER, args)["seconds"])
+        answer = self.ask([node], args)[node.name]
+        return Cost(answer["seconds"], 0.0, {node.name: answer["used"]})
 
-    def clear(self, nodes: Sequence[Node]) -> None:
+    def clear(self) -> None:
         """Remove from nodes what the benchmark put there."""
-        for node in nodes:
-            with open_session(self.cluster, node) as session:
-                session.call(PEER, {"remove": [str(self.root)]})
+        self.ask(self.cluster.nodes, {"remove": [str(self.root)]})
+
+
+def _count(nodes: Sequence[Node]) -> str:
+    return f"{len(nodes)} nodes" if len(nodes) > 1 else "one node"
+
+
+def _cpu() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def main() -> None:
@@ -163,7 +242,7 @@ def main() -> None:
         try:
             show(watched(), as_json=arguments.json)
         finally:
-            bench.clear(cluster.nodes)
+            bench.clear()
     if missed:
         sys.stderr.write("Goals missed: " + "; ".join(missed) + "\n")
         sys.exit(1)

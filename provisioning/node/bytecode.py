@@ -16,7 +16,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Iterable
+from typing import Dict, Iterable
 
 from provisioning.node import records
 from provisioning.node.tree import safe_path
@@ -25,6 +25,8 @@ from provisioning.node.tree import safe_path
 TIME = 315532800
 
 _HEAD = 16
+
+Laid = Dict[str, Dict[str, int]]
 
 
 def pack(wheel: Path, target: Path) -> None:
@@ -56,26 +58,45 @@ def magic_of(bundle: Path) -> str:
         return archive.comment.decode("ascii", "replace")
 
 
-def unpack(bundles: Iterable[Path], site_packages: Path) -> None:
-    """Put byte code beside its sources, and give these the time that it names."""
+def lay_out(bundles: Iterable[Path], scratch: Path) -> Laid:
+    """Unpack byte code into a folder of its own: there may be nothing yet that it could lie beside.
+
+    Returns
+    -------
+    dict
+        Path of a ``__pycache__`` folder -> name of a file in it -> bytes of its source.
+    """
+    laid: Laid = {}
     for bundle in bundles:  # threads would only wait for each other here
-        _unpack(bundle, site_packages)
+        with zipfile.ZipFile(str(bundle)) as archive:
+            for info in archive.infolist():
+                folder, _, name = safe_path(info.filename).rpartition("/")
+                content = archive.read(info)
+                if folder not in laid:
+                    laid[folder] = {}
+                    (scratch / folder).mkdir(parents=True, exist_ok=True)
+                (scratch / folder / name).write_bytes(content)
+                laid[folder][name] = int.from_bytes(content[_HEAD - 4 : _HEAD], "little")
+    return laid
 
 
-def _unpack(bundle: Path, site_packages: Path) -> None:
-    made = set()
-    with zipfile.ZipFile(bundle) as archive:
-        for info in archive.infolist():
-            place = site_packages / safe_path(info.filename)
-            folder = place.parent
-            source = folder.parent / (place.name.rsplit(".", 2)[0] + ".py")
-            content = archive.read(info)
-            if folder not in made:
-                folder.mkdir(exist_ok=True)
-                made.add(folder)
-            if source.stat().st_size == int.from_bytes(content[_HEAD - 4 : _HEAD], "little"):
-                place.write_bytes(content)
-                os.utime(str(source), (TIME, TIME))
+def place(laid: Laid, scratch: Path, site_packages: Path) -> None:
+    """Move byte code that was laid out on the same file system beside its sources, and set the time it names.
+
+    What has a source of another length stays where it is.
+    """
+    for folder, sizes in laid.items():
+        above = (site_packages / folder).parent
+        sources = {name: above / (name.rsplit(".", 2)[0] + ".py") for name in sizes}
+        fits = [name for name, size in sizes.items() if sources[name].stat().st_size == size]
+        if len(fits) == len(sizes) and not (site_packages / folder).exists():
+            (scratch / folder).rename(site_packages / folder)
+        elif fits:
+            (site_packages / folder).mkdir(exist_ok=True)
+            for name in fits:
+                (scratch / folder / name).rename(site_packages / folder / name)
+        for name in fits:
+            os.utime(str(sources[name]), (TIME, TIME))
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,9 @@ def interpreter(minor: str) -> dict[str, str] | None:
 
 def described(program: str) -> dict[str, str] | None:
     """Return {"path", "version", "magic"} of an interpreter; None when it does not run or is an environment's."""
+    own = os.path.realpath(sys.executable)
+    if sys.prefix == sys.base_prefix and os.path.realpath(program) == own:
+        return {"path": own, "version": platform.python_version(), "magic": MAGIC_NUMBER.hex()}  # it runs this
     try:
         answer = subprocess.run(
             [program, "-I", "-c", _ASK], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,15 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         lock.write_text(args["lock"], encoding="utf-8")
         installer = installers.choose(store / args["uv"], store / args["pip"], staging, prefix)
         step("install")
-        installer.install(base["path"], fresh, wheels, lock, lambda: step("install"))
-        step("byte code")
-        _compile(args, store, base, fresh, lambda: step("byte code"))
+        with ThreadPoolExecutor(1) as beside:  # the installer is another process, which this one only waits for
+            laid = beside.submit(_lay_out_bytecode, args, store, base, staging / "bytecode")
+            try:
+                installer.install(base["path"], fresh, wheels, lock, lambda: step("install"))
+            except RefusedError:
+                _refuse_damaged(store, args["files"])
+                raise
+            step("byte code")
+            _compile(laid.result(), staging / "bytecode", fresh, lambda: step("byte code"))
         step("prove")
         installer.check(fresh)
         _prove(args, fresh)
@@ -88,13 +95,9 @@ def seal(prefix: Path, facts: dict[str, Any], lock: str) -> None:
 
 
 def _lay_out(store: Path, files: list[list[Any]], folder: Path) -> Path:
-    """Link the wheels into one folder, each proven by its digest."""
-    wrong = damaged(store, files)
-    if wrong:
-        raise RefusedError(
-            "%d files are missing or damaged in %s: %s" % (len(wrong), store, ", ".join(wrong[:5])),
-            "run it again: they are sent anew",
-        )
+    """Link the wheels into one folder; what no installer compares with a hash is proven here."""
+    if damaged(store, [row for row in files if not row[0].endswith(".whl")]):
+        _refuse_damaged(store, files)
     folder.mkdir()
     for path, _, _ in files:
         if path.endswith(".whl"):
@@ -102,13 +105,30 @@ def _lay_out(store: Path, files: list[list[Any]], folder: Path) -> Path:
     return folder
 
 
-def _compile(args: dict[str, Any], store: Path, base: dict[str, str], fresh: Path, beat: Beat) -> None:
-    """Put byte code into the environment: the driver's, or this interpreter's own where it reads no other."""
+def _refuse_damaged(store: Path, files: list[list[Any]]) -> None:
+    """Name files that are not what was sent: the next run sends them anew."""
+    wrong = damaged(store, files)
+    if wrong:
+        raise RefusedError(
+            "%d files are missing or damaged in %s: %s" % (len(wrong), store, ", ".join(wrong[:5])),
+            "run it again: they are sent anew",
+        )
+
+
+def _lay_out_bytecode(args: dict[str, Any], store: Path, base: dict[str, str], scratch: Path) -> bytecode.Laid | None:
+    """Unpack the driver's byte code; None when this interpreter reads no such byte code."""
     bundles = [store / path for path in args["bytecode"]]
-    if all(bytecode.magic_of(bundle) == base["magic"] for bundle in bundles):
-        bytecode.unpack(bundles, venvs.site_packages(fresh))
-        return
-    run([str(fresh / "bin" / "python"), "-I", "-c", _COMPILE, str(venvs.site_packages(fresh))], beat)
+    if any(bytecode.magic_of(bundle) != base["magic"] for bundle in bundles):
+        return None
+    return bytecode.lay_out(bundles, scratch)
+
+
+def _compile(laid: bytecode.Laid | None, scratch: Path, fresh: Path, beat: Beat) -> None:
+    """Put byte code into the environment: the driver's, or this interpreter's own where it reads no other."""
+    if laid is None:
+        run([str(fresh / "bin" / "python"), "-I", "-c", _COMPILE, str(venvs.site_packages(fresh))], beat)
+    else:
+        bytecode.place(laid, scratch, venvs.site_packages(fresh))
 
 
 def _prove(args: dict[str, Any], fresh: Path) -> None:

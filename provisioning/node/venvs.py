@@ -37,9 +37,10 @@ def walk(prefix: Path) -> Seen:
     """
     seen: Seen = {}
     pending = [""]
+    root = str(prefix) + "/"
     while pending:
         folder = pending.pop()
-        with os.scandir(prefix / folder) as entries:
+        with os.scandir(root + folder) as entries:
             for entry in entries:
                 path = folder + entry.name
                 if entry.name == "__pycache__" or path == MARKER or path.startswith(_TRACE):
@@ -61,6 +62,8 @@ def edited(prefix: Path, noted: Seen, *, deep: bool = False) -> list[str]:
     file that a RECORD names is read.
     """
     now = walk(prefix)
+    if now == noted and not deep:
+        return []  # what RECORD files promise is read only where it has to be compared
     promises = promised(prefix, site_packages(prefix))
     lines = []
     for path in sorted(set(now) | set(noted)):

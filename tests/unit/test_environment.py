@@ -16,6 +16,7 @@ from provisioning.resources.base import Task
 from provisioning.resources.environment import lock, project
 from provisioning.resources.environment.sources import Sources
 from provisioning.resources.environment.target import Target, group
+from provisioning.resources.environment.wheels import wheel_store
 
 LINUX = Target("3.11", "3.11.2", "x86_64", "glibc", (2, 36))
 
@@ -260,6 +261,24 @@ def test_a_deep_look_reads_every_file(made):
     os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert venvs.look(lab.prefix)["edited"] == []
     assert venvs.look(lab.prefix, deep=True)["edited"] == [f"{victim.relative_to(lab.prefix)} was changed"]
+
+
+def test_one_wheel_that_rotted_in_the_store_is_named_and_sent_anew(lab):
+    _, desired, difference = lab.look()
+    for path in difference.changes[0].detail["missing"]:
+        target = Path(lab.cluster.state, "store", "wheels", path)
+        target.parent.mkdir(parents=True)
+        content = (wheel_store() / path).read_bytes()
+        target.write_bytes(
+            content[:-1] + bytes([content[-1] ^ 1]) if "/dep-1.0-" in path and ".whl" in path else content
+        )
+    with (
+        open_session(lab.cluster, lab.node) as session,
+        pytest.raises(NodeError, match=r"1 files are missing or damaged"),
+    ):
+        lab.resource.settle(Task(session, lab.cluster, lab.node, difference, desired), lambda _: None)
+    (again,) = lab.look()[2].changes
+    assert [path.split("/")[1] for path in again.detail["missing"]] == ["dep-1.0-py3-none-any.whl"]
 
 
 def test_a_damaged_wheel_is_named_and_the_old_environment_stays(made):

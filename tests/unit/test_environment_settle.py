@@ -97,7 +97,7 @@ def test_only_what_compiles_and_lies_in_site_packages_is_compiled(tmp_path):
     (site / "small").mkdir(parents=True)
     (site / "small" / "good.py").write_bytes(b"x = 1\n")
     (site / "extra.py").write_bytes(b"edited = 1\n")
-    bytecode.unpack([tmp_path / "out.zip"], site)
+    bytecode.place(bytecode.lay_out([tmp_path / "out.zip"], tmp_path / "laid"), tmp_path / "laid", site)
     tag = sys.implementation.cache_tag
     assert [path.name for path in site.rglob("*.pyc")] == [f"good.{tag}.pyc"]
     assert bytecode.magic_of(tmp_path / "out.zip") == importlib.util.MAGIC_NUMBER.hex()
@@ -115,6 +115,21 @@ def test_byte_code_of_another_interpreter_is_not_used(lab):
     target.hardlink_to(wheel_store() / entry.path)
     lab.make(lambda house: dataclasses.replace(house, bytecode=(entry.path,)))
     assert "pyc matches" in imported(lab, "dep")
+
+
+def test_byte_code_of_several_wheels_meets_in_one_folder(tmp_path):
+    site = tmp_path / "site"
+    (site / "__pycache__").mkdir(parents=True)
+    for name in ("one", "two"):
+        made = make_wheel(tmp_path, name, "1.0", {f"{name}.py": b"x = 1\n", f"shared/{name}.py": b"x = 1\n"})
+        bytecode.pack(made, tmp_path / f"{name}.zip")
+        (site / "shared").mkdir(exist_ok=True)
+        for file in (site / f"{name}.py", site / "shared" / f"{name}.py"):
+            file.write_bytes(b"x = 1\n")
+    laid = bytecode.lay_out([tmp_path / "one.zip", tmp_path / "two.zip"], tmp_path / "laid")
+    bytecode.place(laid, tmp_path / "laid", site)
+    assert stale(site) == []
+    assert len(list(site.rglob("*.pyc"))) == 4
 
 
 # --- where uv does not start ----------------------------------------------------------------------------------------
