@@ -48,6 +48,7 @@ prefix = "{root}/envs/timeeval"
 python = {python}
 requirements = []                     # locks with hashes; requirements or pyproject.toml, locked on first use
 projects = []                         # local projects that experiments import
+modules = []                          # modules and packages of yours that belong to no project
 # from_driver = true                  # instead of requirements: what the environment of this command has
 
 # [[images]]                          # one for each algorithm image

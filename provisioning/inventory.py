@@ -92,6 +92,8 @@ class Environment:
         Whether it is to have what the driver's own environment has.
     python_from : Path or None
         Folder on the driver with a relocatable interpreter that travels; None where nodes have their own.
+    modules : tuple of Path
+        Modules and packages that belong to no project; they travel as wheels too.
     """
 
     prefix: PurePosixPath
@@ -104,6 +106,7 @@ class Environment:
     groups: tuple[str, ...] = ()
     from_driver: bool = False
     python_from: Path | None = None
+    modules: tuple[Path, ...] = ()
 
     def adoption(self, state: PurePosixPath) -> list[str] | None:
         """Give what a look needs when others made it: minor version and where digests are noted; else None."""

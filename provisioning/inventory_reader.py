@@ -173,6 +173,18 @@ class Reader:
             folder = self._file(project, *key, "projects", position, folder=True)
             if not (folder / "pyproject.toml").is_file() and not (folder / "setup.py").is_file():
                 raise self.places.error(f"{folder} has no pyproject.toml", *key, "projects", position)
+        for position, text in enumerate(table.modules):
+            place = self._path(text)
+            if not place.is_dir() and (place.suffix != ".py" or not place.is_file()):
+                message = f"there is no module (NAME.py) and no folder of modules {place} on this machine"
+                raise self.places.error(message, *key, "modules", position)
+        if table.modules and not table.manage:
+            raise self.places.error(
+                "modules are installed by create-envs, and nothing is written to an environment with manage = false",
+                *key,
+                "modules",
+                remedy="make them a project, install it there yourself, and name it under projects",
+            )
         if table.from_driver and table.requirements:
             raise self.places.error(
                 "what the driver has and requirements contradict each other: say one of them", *key, "from_driver"
@@ -188,6 +200,7 @@ class Reader:
             python=table.python,
             requirements=requirements,
             projects=tuple(self._path(text) for text in table.projects),
+            modules=tuple(self._path(text) for text in table.modules),
             manage=table.manage,
             name=table.name,
             extras=tuple(table.extras),

@@ -141,6 +141,7 @@ class EnvironmentTable(_Table):
     extras: list[Name] = []
     groups: list[Name] = []
     projects: list[DriverPath] = []
+    modules: list[DriverPath] = []
     from_driver: bool = False
     manage: bool = True
 

@@ -207,7 +207,7 @@ def covers(receipt: Receipt, needs: Needs) -> list[str]:
     if modules:
         lines.append(
             f"the environment has no module {_some(modules)}: name what provides it in [environment] requirements of "
-            "the cluster file, or your own project in projects"
+            "the cluster file, your own project in projects, or your own module in modules"
         )
     return lines
 

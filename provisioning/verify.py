@@ -199,7 +199,7 @@ def _prove(subject: _Subject, session: Session) -> list[Finding]:
         answer = session.call("provisioning.node.try_modules", args, on_event=tell)
         failed = answer["failed"]
         modules.update(answer["provided"])
-        remedy = "add the project that holds it to [environment] projects in the cluster file"
+        remedy = "add the project that holds it to [environment] projects in the cluster file, or the module to modules"
         findings = [
             Finding(node.name, NAME, f"{name} cannot be imported: {why}", remedy) for name, why in failed.items()
         ]

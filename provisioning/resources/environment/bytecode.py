@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError
-from provisioning.manifest import Entry
-from provisioning.node import tree
-from provisioning.resources.environment.wheels import Wheel, has, keep
+from provisioning.resources.environment.wheels import Wheel, keep, note_down, noted
 from provisioning.scan import cache_folder
+
+if TYPE_CHECKING:
+    from provisioning.manifest import Entry
 
 _MOST_PROCESSES = 8
 
@@ -31,7 +33,7 @@ def bundles(wheels: Sequence[Wheel], store: Path) -> list[Entry]:
     ProvisionError
         When the compiler ends early.
     """
-    known = {wheel: _known(wheel, store) for wheel in wheels}
+    known = {wheel: noted(_note(wheel), store) for wheel in wheels}
     missing = [wheel for wheel, entry in known.items() if entry is None]
     if missing:
         known.update(_compiled(missing, store))
@@ -43,12 +45,6 @@ def _note(wheel: Wheel) -> Path:
     return cache_folder() / "bytecode" / f"{wheel.entry.sha256[:32]}-{number}.json"
 
 
-def _known(wheel: Wheel, store: Path) -> Entry | None:
-    row = tree.read_json(str(_note(wheel)))
-    entry = Entry(*row) if isinstance(row, list) and len(row) == 3 else None
-    return entry if entry is not None and has(store, entry) else None
-
-
 def _compiled(wheels: Sequence[Wheel], store: Path) -> dict[Wheel, Entry]:
     tag = sys.implementation.cache_tag
     with tempfile.TemporaryDirectory(prefix="timeeval-bytecode-") as scratch:
@@ -56,9 +52,7 @@ def _compiled(wheels: Sequence[Wheel], store: Path) -> dict[Wheel, Entry]:
         _compile([(wheel.file, target) for wheel, target in targets.items()])
         made = {wheel: keep(target, store) for wheel, target in targets.items()}
     for wheel, entry in made.items():
-        note = _note(wheel)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        tree.write_json(str(note), [entry.path, entry.size, entry.sha256])
+        note_down(_note(wheel), entry)
     return made
 
 

@@ -9,12 +9,14 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from provisioning.manifest import Entry
-from provisioning.node import tree
 from provisioning.resources.environment.target import Target, of_driver
-from provisioning.resources.environment.wheels import has, keep, pip, run, uv_binary
+from provisioning.resources.environment.wheels import keep, note_down, noted, pip, run, uv_binary
 from provisioning.scan import cache_folder
+
+if TYPE_CHECKING:
+    from provisioning.manifest import Entry
 
 _PIP_MAIN = "import sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
 
@@ -76,14 +78,12 @@ def pip_archive(store: Path) -> Entry:
 def _once(what: str, name: str, make: Callable[[Path], None], store: Path) -> Entry:
     """Return the entry of a file that is made unless the store still holds it."""
     note = cache_folder() / "wheelhouses" / f"{what}.json"
-    row = tree.read_json(str(note))
-    known = Entry(*row) if isinstance(row, list) and len(row) == 3 else None
-    if known is not None and has(store, known):
+    known = noted(note, store)
+    if known is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="timeeval-carried-") as scratch:
         file = Path(scratch, name)
         make(file)
         entry = keep(file, store)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    tree.write_json(str(note), [entry.path, entry.size, entry.sha256])
+    note_down(note, entry)
     return entry

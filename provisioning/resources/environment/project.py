@@ -10,13 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError
-from provisioning.manifest import Entry
-from provisioning.node import tree
-from provisioning.resources.environment.wheels import Wheel, has, keep, run, uv_binary, wheel_store
+from provisioning.resources.environment.wheels import Wheel, keep, note_down, noted, run, uv_binary, wheel_store
 from provisioning.scan import cache_folder, scan
+
+if TYPE_CHECKING:
+    from provisioning.manifest import Entry
 
 # 1980-01-01, the first moment an entry of a zip archive can have
 EPOCH = "315532800"
@@ -52,11 +53,10 @@ def build(project: Path) -> Wheel:
     paths = sorted(files(project))
     digest = content(project, paths)
     note, store = cache_folder() / "projects" / f"{digest}.json", wheel_store()
-    known = _known(note, store)
+    known = noted(note, store)
     if known is None:
         known = _build(project, paths, store)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        tree.write_json(str(note), [known.path, known.size, known.sha256])
+        note_down(note, known)
     return Wheel(store, known)
 
 
@@ -97,12 +97,6 @@ def content(project: Path, paths: list[str]) -> str:
     manifest = scan(project, paths, cache=cache_folder() / "scans")
     executable = [path for path in paths if os.access(project / path, os.X_OK)]
     return hashlib.sha256(json.dumps([manifest.digest, executable]).encode()).hexdigest()
-
-
-def _known(note: Path, store: Path) -> Entry | None:
-    row: Any = tree.read_json(str(note))
-    entry = Entry(*row) if isinstance(row, list) and len(row) == 3 else None
-    return entry if entry is not None and has(store, entry) else None
 
 
 def _build(project: Path, paths: list[str], store: Path) -> Entry:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import UsageError
 from provisioning.node.records import canonical
-from provisioning.resources.environment import project
+from provisioning.resources.environment import loose, project
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -67,7 +67,10 @@ def of(environment: Environment) -> Sources:
             "what one of them pickles the other cannot read",
             remedy=f'set python = "{minor}" in the cluster file, or run this with Python {environment.python}',
         )
-    projects = tuple(project.build(folder) for folder in environment.projects)
+    projects = (
+        *(project.build(folder) for folder in environment.projects),
+        *(loose.build(place) for place in environment.modules),
+    )
     if environment.from_driver:
         from provisioning.resources.environment.driver import installed
 

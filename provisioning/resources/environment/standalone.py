@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provisioning.errors import UsageError
-from provisioning.manifest import Entry
-from provisioning.node import tree
-from provisioning.resources.environment.wheels import has, keep
+from provisioning.resources.environment.wheels import keep, note_down, noted
 from provisioning.scan import cache_folder
+
+if TYPE_CHECKING:
+    from provisioning.manifest import Entry
 
 _ASK = (
     "import json, platform, sys; print(json.dumps([platform.python_version(), platform.machine(), "
@@ -76,9 +78,8 @@ def _packed(folder: Path, minor: str, version: str, store: Path) -> Entry:
     stats = [[str(path), *_stat(folder / path)] for path in files]
     mark = hashlib.sha256(json.dumps([str(folder), stats]).encode()).hexdigest()[:32]
     note = cache_folder() / "pythons" / f"{mark}.json"
-    row = tree.read_json(str(note))
-    known = Entry(*row) if isinstance(row, list) and len(row) == 3 else None
-    if known is not None and has(store, known):
+    known = noted(note, store)
+    if known is not None:
         return known
     with tempfile.TemporaryDirectory(prefix="timeeval-python-") as scratch:
         archive = Path(scratch, f"cpython-{version}.tar.gz")
@@ -98,8 +99,7 @@ def _packed(folder: Path, minor: str, version: str, store: Path) -> Entry:
                 else:
                     packed.addfile(info)
         entry = keep(archive, store)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    tree.write_json(str(note), [entry.path, entry.size, entry.sha256])
+    note_down(note, entry)
     return entry
 
 

@@ -14,6 +14,7 @@ from provisioning.node import records, tree
 from provisioning.resources.environment.bytecode import bundles
 from provisioning.resources.environment.carried import download, pip_archive, uv_for
 from provisioning.resources.environment.lock import Pin, digest_of, gaps, render
+from provisioning.resources.environment.loose import PREFIX, refuse_clashes
 from provisioning.resources.environment.target import Target, of_driver
 from provisioning.resources.environment.wheels import Wheel, has, keep, wheel_store
 from provisioning.scan import cache_folder
@@ -95,6 +96,7 @@ def assemble(
         )
     uv, pip = uv_for(target, store), pip_archive(store)
     wheels = [*(Wheel(store, entry) for entry in _entries(house)), *projects]
+    refuse_clashes((wheel for wheel in projects if wheel.name.startswith(PREFIX)), wheels)
     compiled, base = bundles(wheels, store), [] if interpreter is None else [interpreter.archive]
     locked = [*pins, *(Pin(wheel.name, wheel.version, (f"sha256:{wheel.entry.sha256}",)) for wheel in projects)]
     return Wheelhouse(

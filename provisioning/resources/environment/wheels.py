@@ -52,6 +52,19 @@ def has(store: Path, entry: Entry) -> bool:
         return False
 
 
+def noted(note: Path, store: Path) -> Entry | None:
+    """Return the entry that `note_down` left; None when there is none or the store does not hold it any more."""
+    row = tree.read_json(str(note))
+    entry = Entry(*row) if isinstance(row, list) and len(row) == 3 else None
+    return entry if entry is not None and has(store, entry) else None
+
+
+def note_down(note: Path, entry: Entry) -> None:
+    """Remember what something was made into, so that it is not made twice."""
+    note.parent.mkdir(parents=True, exist_ok=True)
+    tree.write_json(str(note), [entry.path, entry.size, entry.sha256])
+
+
 @dataclass(frozen=True)
 class Wheel:
     """A wheel in the driver's store."""
@@ -89,6 +102,13 @@ class Wheel:
         """Bytes of its files once installed."""
         with zipfile.ZipFile(self.file) as archive:
             return sum(info.file_size for info in archive.infolist())
+
+    @cached_property
+    def tops(self) -> frozenset[str]:
+        """What can be imported of it: names of modules and packages at its top."""
+        with zipfile.ZipFile(self.file) as archive:
+            first = {name.split("/")[0] for name in archive.namelist()}
+        return frozenset(name.removesuffix(".py") for name in first if not name.endswith((".dist-info", ".data")))
 
     @cached_property
     def requires_python(self) -> str:
