@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.node.store import stored
+from provisioning.node.shelf import stored
 from provisioning.node.tools import run
 
 if TYPE_CHECKING:

@@ -113,6 +113,14 @@ def _back(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--rollback", is_flag=True, help="Go back to the environment before the present one.")(command)
 
 
+def _ways(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say how images reach the nodes."""
+    ways = click.Choice(["load", "build", "registry", "own-registry"])
+    text = "How images get there: layers (load), contexts (build), or pulled from a registry HOST or one of our own."
+    command = click.argument("registry", required=False, metavar="[HOST]")(command)
+    return click.option("--via", type=ways, help=text)(command)
+
+
 def _rate(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
     from provisioning.transfer.route import rate
 
@@ -157,6 +165,8 @@ def _options(values: dict[str, Any]) -> Options:
         select=values.get("select", ()),
         delete=values.get("delete", False),
         calibrate=values.get("calibrate", False),
+        via=values.get("via"),
+        registry=values.get("registry"),
         sending=Sending(values.get("fanout"), values.get("bwlimit"), values.get("max_uploads")),
     )
 
@@ -209,7 +219,7 @@ _matrix = click.option("--matrix", is_flag=True, help="Tell every fact of all no
 _verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.", _matrix)
 _verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep, _sending, _part)
 _verb("create-envs", "Create the same Python environment at the same prefix on every node.", _back, _deep, _sending)
-_verb("push-images", "Build the algorithm images here and load them on every node that lacks them.", _sending)
+_verb("push-images", "Bring the algorithm images to every node that lacks them.", _sending, _ways)
 _verb(
     "verify",
     "Prove that every node is as it must be, down the path that a run takes, and write receipts.",
@@ -222,6 +232,7 @@ _verb(
     "All of it: datasets, environments, images, then verify; and, once, how fast each host computes.",
     _deep,
     _sending,
+    _ways,
 )
 
 

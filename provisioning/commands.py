@@ -75,6 +75,8 @@ class Options:
         How bytes travel, as far as a person has said so.
     calibrate : bool
         Measure anew how fast the hosts compute.
+    via, registry : str or None
+        How images reach the nodes, as far as a person has said so.
     """
 
     cluster: Path | None = None
@@ -89,6 +91,8 @@ class Options:
     delete: bool = False
     sending: Sending | None = None
     calibrate: bool = False
+    via: str | None = None
+    registry: str | None = None
 
 
 def open_cluster(options: Options) -> tuple[Cluster, tuple[Node, ...]]:
@@ -257,7 +261,13 @@ def _carry_out(
     needs = wanted(options, cluster)
     proves = verb in {"check", "verify"}
     every = options.environment is None and not proves
-    given = {"datasets": {"delete": options.delete, "on_event": partial(on_event, cluster.driver.name)}}
+    given: dict[str, dict[str, Any]] = {
+        "datasets": {"delete": options.delete, "on_event": partial(on_event, cluster.driver.name)}
+    }
+    if "images" in VERBS[verb]:
+        from provisioning.resources.images.ways import chosen as way
+
+        given["images"] = {"way": way(cluster, options.via, options.registry)}
     chosen = resources(VERBS[verb], cluster, needs, every=every, given=given)
     if options.rollback:
         from provisioning.resources.environment import Rollback

@@ -11,7 +11,7 @@ from provisioning.history import unproven
 from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.parallel import for_each
-from provisioning.receipt import Receipt, covers, disagreements, load, placed, question
+from provisioning.receipt import Receipt, by_context, covers, disagreements, load, placed, question
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -48,6 +48,11 @@ def _look(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
     if receipt is None:
         raise NotVerifiedError(unproven(cluster, node), host=node.name)
     lines = covers(receipt, needs)
+    if not cluster.push.by_context and (built := by_context(receipt, needs.images)):
+        lines.append(
+            f"images were built there, equal by context, not by content: {', '.join(built)}; "
+            f"{cluster.file.name} does not allow that (by_context under [push])"
+        )
     if not lines:
         files: Mapping[str, Sequence[str]] = {str(need.path): need.files for need in needs.datasets}
         with open_session(cluster, node) as session:

@@ -55,6 +55,11 @@ modules = []                          # modules and packages of yours that belon
 # name = "my/algorithm:1"
 # context = "algorithms/mine"         # folder with its Dockerfile; without it the image must exist on this machine
 
+# [push]                              # how images reach the hosts
+# via = "registry"                    # "load" by default; "build", "registry", "own-registry"
+# registry = "registry.lab:5000"
+# by_context = true                   # allow images that each host built itself: equal by context, not by content
+
 [ports]
 scheduler = 0                         # 0: any free one
 workers = "0"                         # or a range, for firewalls: "30000-30100"

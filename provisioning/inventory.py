@@ -21,6 +21,7 @@ __all__ = [
     "Limits",
     "Node",
     "Ports",
+    "Push",
     "expand",
     "find",
     "fold",
@@ -125,6 +126,24 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Push:
+    """How images reach the nodes, unless ``--via`` says it for one command.
+
+    Attributes
+    ----------
+    via : {"load", "build", "registry", "own-registry"}
+    registry : str or None
+        ``HOST:PORT`` that all machines reach under this name, for ``via = "registry"``.
+    by_context : bool
+        Whether an image may be used that a node built itself: equal by context, not by content.
+    """
+
+    via: str = "load"
+    registry: str | None = None
+    by_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """TCP ports of the run: 0 and None stand for any free ones."""
 
@@ -177,6 +196,7 @@ class Cluster:
     environment: Environment | None = None
     environments: tuple[Environment, ...] = ()
     images: tuple[Image, ...] = ()
+    push: Push = Push()
     ports: Ports = Ports()
     limits: Limits = Limits()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from provisioning.errors import UsageError
-from provisioning.inventory import LOCAL, Cluster, DatasetFolder, Environment, Image, Limits, Node, Ports
+from provisioning.inventory import LOCAL, Cluster, DatasetFolder, Environment, Image, Limits, Node, Ports, Push
 from provisioning.inventory_text import ClusterText, EnvironmentTable, HostTable, Places
 from provisioning.noderange import expand, fold
 
@@ -54,6 +54,7 @@ class Reader:
             environment=environments[0] if environments else None,
             environments=environments,
             images=self._images(),
+            push=self._push(),
             ports=Ports(**self.text.ports.model_dump()),
             limits=Limits(**self.text.limits.model_dump()),
         )
@@ -222,6 +223,16 @@ class Reader:
                     raise self.places.error(f"there is no Dockerfile in {context}", "images", number, "context")
             images[name] = Image(name=name, context=context)
         return tuple(images.values())
+
+    def _push(self) -> Push:
+        table = self.text.push
+        if table.via == "registry" and table.registry is None:
+            raise self.places.error("needs the key registry beside it", "push", "via")
+        if table.via == "build" and not table.by_context:
+            raise self.places.error(
+                "makes images that are equal by context, not by content: allow it with by_context = true", "push", "via"
+            )
+        return Push(**table.model_dump())
 
     def _check_apart(self) -> None:
         """Refuse folders inside of each other: what manages one would then own a part of the other."""

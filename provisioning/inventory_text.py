@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -14,12 +14,13 @@ from provisioning.errors import InventoryError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["ClusterText", "Places", "parse"]
+__all__ = ["REGISTRY", "ClusterText", "Places", "parse"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+\\-]*\$?")
 _IMAGE = re.compile(r"[a-z0-9]+(?:[._/:-]+[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?")
+REGISTRY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)?")
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
@@ -82,6 +83,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Python = Annotated[str, _matching(re.compile(r"3\.[0-9]{1,2}"), 'a minor version such as "3.11"')]
 ImageName = Annotated[str, _matching(_IMAGE, "an image name such as timeeval-demo/kmeans:1 (by tag, not by digest)")]
+Registry = Annotated[str, _matching(REGISTRY, "a registry such as registry.lab:5000")]
 WorkerPorts = Annotated[tuple[int, int] | None, BeforeValidator(_ports)]
 
 
@@ -159,6 +161,14 @@ class ImageTable(_Table):
     context: DriverPath | None = None
 
 
+class PushTable(_Table):
+    """`[push]`."""
+
+    via: Literal["load", "build", "registry", "own-registry"] = "load"
+    registry: Registry | None = None
+    by_context: bool = False
+
+
 class PortsTable(_Table):
     """`[ports]`."""
 
@@ -185,6 +195,7 @@ class ClusterText(_Table):
     datasets: list[DatasetTable] = []
     environment: Environments = []
     images: list[ImageTable] = []
+    push: PushTable = PushTable()
     ports: PortsTable = PortsTable()
     limits: LimitsTable = LimitsTable()
 
@@ -313,6 +324,7 @@ def _allowed(key: Key) -> list[str]:
         "datasets": DatasetTable,
         "environment": EnvironmentTable,
         "images": ImageTable,
+        "push": PushTable,
         "ports": PortsTable,
         "limits": LimitsTable,
     }

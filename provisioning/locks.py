@@ -40,7 +40,7 @@ def beside(folder: PurePosixPath) -> PurePosixPath:
 def known(cluster: Cluster) -> dict[str, PurePosixPath]:
     """Return every folder of a node that commands lock -> its lock file."""
     from provisioning.resources.environment.resource import wheels_on_node
-    from provisioning.resources.images.resource import layers_on_node
+    from provisioning.resources.images.loading import layers_on_node
 
     stays = [*(folder.path for folder in cluster.datasets), wheels_on_node(cluster), layers_on_node(cluster)]
     made = cluster.environments or ((cluster.environment,) if cluster.environment is not None else ())

@@ -95,7 +95,7 @@ class Wanted:
             failed = tuple(finding for finding in observation.findings if finding.resource == resource.name)
             if failed:
                 found[resource.name] = Difference(findings=failed)
-            elif resource.name in self.desired:
+            elif resource.name in self.desired and resource.name in observation.answers:
                 observed, desired = observation.answers[resource.name], self.desired[resource.name]
                 found[resource.name] = resource.difference(self.cluster, node, observed, desired)
         return found

@@ -17,7 +17,7 @@ from provisioning.launch import open_session
 from provisioning.observing import Observation, Wanted, observe
 from provisioning.parallel import for_each
 from provisioning.report import NodeReport, Report
-from provisioning.resources.base import Change, Difference, Finding
+from provisioning.resources.base import Change, Closable, Difference, Finding
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -91,6 +91,9 @@ def run(job: Job, then: Callable[[Mapping[str, Session], Report], Report] | None
         report = state.report()
         return report if then is None else then(state.sessions, report)
     finally:
+        for resource in job.resources:
+            if isinstance(resource, Closable):
+                resource.close()
         state.close()
 
 
@@ -129,7 +132,10 @@ class _State:
             self.wanted.decide(self.observations)
         for node in nodes:
             if self._well(node):
-                self.differences[node.name] = self.wanted.differences(node, self.observations[node.name])
+                # what the driver could not bring was not asked for again, and is due as before
+                before = self.differences.get(node.name, {})
+                left = {name: each for name, each in before.items() if name in self.wanted.errors}
+                self.differences[node.name] = left | self.wanted.differences(node, self.observations[node.name])
 
     def converge(self) -> None:
         """Make changes until none is due; one that is due again although it was made is a failure."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from provisioning.resources.base import Needs
 
 SCHEMA = "timeeval.receipt/1"
+BY_CONTEXT = "context:"
+BY_CONTENT = "content:"
 Row = tuple[str, int, int, int, int]
 """``(sha256, size, mtime_ns, inode, ctime_ns)`` of a file."""
 
@@ -61,6 +63,9 @@ class Receipt:
         Folder on the node -> what was proven of it.
     images : mapping
         Name -> id by which the node's engine starts it.
+    equal_by : mapping
+        Name -> what the image has in common with those of the driver and of other nodes: ``content:DIGEST`` of its
+        layers and configuration, or only ``context:DIGEST`` of what it was built of there.
     modules : tuple of str
         Top-level modules of the environment's packages, and those that an experiment asked to be imported.
     worker : mapping
@@ -89,6 +94,11 @@ class Receipt:
     modules: tuple[str, ...] = ()
     worker: Mapping[str, Any] | None = None
     records: Mapping[str, Row] = field(default_factory=dict)
+    equal_by: Mapping[str, str] = field(default_factory=dict)
+
+    def common(self, name: str) -> str:
+        """Return what an image has in common with those of other nodes (see `equal_by`); "" if that is unknown."""
+        return next((known for other, known in self.equal_by.items() if plain(other) == _tagged(name)), "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as a JSON document."""
@@ -215,6 +225,11 @@ def covers(receipt: Receipt, needs: Needs) -> list[str]:
 def image_id(receipt: Receipt, name: str) -> str | None:
     """Return the id by which a node starts an image, whichever way its name is written; None when it is not proven."""
     return next((known for other, known in receipt.images.items() if plain(other) == _tagged(name)), None)
+
+
+def by_context(receipt: Receipt, names: Sequence[str]) -> list[str]:
+    """Return which of these images a node built itself: they were proven equal by context, not by content."""
+    return [name for name in names if receipt.common(name).startswith(BY_CONTEXT)]
 
 
 def _tagged(name: str) -> str:

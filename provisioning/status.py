@@ -11,7 +11,7 @@ from provisioning import trust
 from provisioning.commands import NOT_VERIFIED, Options, needs_of, open_cluster
 from provisioning.history import unproven
 from provisioning.noderange import fold
-from provisioning.receipt import Receipt, covers, load, placed
+from provisioning.receipt import BY_CONTEXT, Receipt, by_context, covers, load, placed
 
 if TYPE_CHECKING:
     from provisioning.trust import Trust
@@ -63,7 +63,13 @@ def _proven(receipt: Receipt) -> str:
         f"{where} {proven.digest[:12]} ({len(proven.files)} files)"
         for where, proven in sorted(receipt.datasets.items())
     ]
-    parts += [f"{name} {identity.removeprefix('sha256:')[:12]}" for name, identity in sorted(receipt.images.items())]
+    built = set(by_context(receipt, list(receipt.images)))
+    parts += [
+        f"{name} built there (equal by context, not by content) {receipt.equal_by[name].removeprefix(BY_CONTEXT)[:12]}"
+        if name in built
+        else f"{name} {identity.removeprefix('sha256:')[:12]}"
+        for name, identity in sorted(receipt.images.items())
+    ]
     return ", ".join(parts)
 
 

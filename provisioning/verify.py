@@ -21,7 +21,7 @@ from provisioning import facts, history, mending
 from provisioning.errors import NotVerifiedError, ProvisionError
 from provisioning.gate import LOOK
 from provisioning.parallel import for_each
-from provisioning.receipt import Proven, Receipt, question
+from provisioning.receipt import BY_CONTENT, BY_CONTEXT, Proven, Receipt, question
 from provisioning.resources.base import Finding
 from provisioning.resources.datasets import Datasets, Folder
 
@@ -234,6 +234,17 @@ def _changing(seen: Mapping[str, Any]) -> list[str]:
     return lines[:3]
 
 
+def _equal_by(cluster: Cluster, seen: Mapping[str, Any]) -> dict[str, str]:
+    from provisioning.resources.images.wanted import by_context
+
+    known = {name: (seen["images"][name], content, label) for name, (content, label) in seen["equal"].items()}
+    weak = by_context(cluster, known, seen["engine"]["store"]) if known else {}
+    return {
+        name: BY_CONTEXT + weak[name] if name in weak else BY_CONTENT + content
+        for name, (_, content, _) in known.items()
+    }
+
+
 def _receipt(subject: _Subject, session: Session, seen: Mapping[str, Any], offset: float) -> Receipt:
     cluster, node = subject.job.cluster, session.node
     environment = seen["environment"] or {}
@@ -264,6 +275,7 @@ def _receipt(subject: _Subject, session: Session, seen: Mapping[str, Any], offse
             for folder in subject.folders
         },
         images=seen["images"],
+        equal_by=_equal_by(cluster, seen),
         worker=subject.workers[node.name].get("worker"),
         records={path: tuple(row) for path, row in environment.get("records", {}).items()},
     )

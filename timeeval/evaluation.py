@@ -157,6 +157,8 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
         known = standing.held(attempt["standing"]) if "standing" in attempt else None
         if known is not None and (code := known.code_file(results_dir)):
             header["code"] = code
+        if known is not None and "image_ids" in header["args"]:
+            header["args"] = {**header["args"], "image_ids": known.start_ids(header["args"]["image_ids"])}
         if known is not None and header.get("proven") is not None:
             changed = known.changed(header["proven"])
             if changed:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from timeeval.run.local_code import Source
 
 SCHEMA = "timeeval.proof/1"
+BY_CONTEXT = "context:"
+"""How receipts mark what an image that a node built itself has in common with those of other nodes."""
+EQUAL_BY_CONTEXT = "equal by context, not by content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Proof:
         Per node what it checks before each attempt (`timeeval.run.standing`).
     verified : bool
         Whether nodes agree with receipts, or were only looked at.
+    by_context : tuple of str
+        Images that nodes built themselves: equal by context, not by content.
     """
 
     image_ids: Mapping[str, str]
@@ -68,6 +73,7 @@ class Proof:
     nodes: Mapping[str, Mapping[str, Any]]
     standings: Mapping[str, str]
     verified: bool = True
+    by_context: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -102,10 +108,10 @@ class Proof:
         TimeEvalError
             If two nodes were proven to have different things under one name.
         """
-        image_ids = {
-            name: _same(f"image {name}", {node: find(proven, name) or "" for node, proven in receipts.items()}, claim)
-            for name, find in images.items()
+        starts = {
+            node: {name: find(proven, name) or "" for name, find in images.items()} for node, proven in receipts.items()
         }
+        image_ids = {name: _image(name, receipts, starts, claim) for name in images}
         files: dict[str, dict[str, dict[str, str]]] = {}
         for node, proven in receipts.items():
             for folder, content in proven.datasets.items():
@@ -142,10 +148,12 @@ class Proof:
                         if claim.verified or file in proven.datasets[str(need.path)].files
                     },
                     images=image_ids,
+                    starts=starts[node],
                     code=code,
                 )
                 for node, proven in receipts.items()
             },
+            by_context=tuple(name for name, known in image_ids.items() if known.startswith(BY_CONTEXT)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -154,6 +162,9 @@ class Proof:
             "schema": SCHEMA,
             "claim": "verified" if self.verified else "observed",
             "images": dict(self.image_ids),
+            "image_equality": {
+                name: EQUAL_BY_CONTEXT if name in self.by_context else "equal by content" for name in self.image_ids
+            },
             "datasets": dict(self.datasets),
             "nodes": {
                 name: {**facts, "standing": standing.digest_of(self.standings[name])}
@@ -166,6 +177,16 @@ def _of_node(proven: Receipt) -> dict[str, Any]:
     names = ("time", "tool", "machine_id", "boot_id", "kernel", "machine", "libc", "clock_offset", "python", "lock")
     facts = {name: getattr(proven, name) for name in (*names, "environment", "docker")}
     return {"receipt": _digest(proven.to_json()), **facts}
+
+
+def _image(name: str, receipts: Mapping[str, Receipt], starts: Mapping[str, Mapping[str, str]], claim: Claim) -> str:
+    """Return what an image is known by in a run: its id, where all nodes have one, else what they have in common."""
+    ids = {node: known[name] for node, known in starts.items()}
+    common = {node: proven.common(name) for node, proven in receipts.items()}
+    built_somewhere = any(known.startswith(BY_CONTEXT) for known in common.values())
+    if len(set(common.values())) == 1 and "" not in common.values() and (built_somewhere or len(set(ids.values())) > 1):
+        return next(iter(common.values()))
+    return _same(f"image {name}", ids, claim)
 
 
 def _digest(document: object) -> str:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Tuple
 
-from provisioning.node import docker, landing, store, tree, venvs
+from provisioning.node import docker, landing, shelf, store, tree, venvs
 from provisioning.node.room import nearest
 from provisioning.node.switching import remove
 from provisioning.node.tools import RefusedError
@@ -153,7 +153,7 @@ class _Survey:
             )
         for kind in ("wheels", "images"):
             folder = state / "store" / kind
-            files = [folder / path for path, _ in store.stored(folder)]
+            files = [folder / path for path, _ in shelf.stored(folder)]
             known = (store.WISHES, ".timeeval-lock", landing.CONTROL)
             notes = [folder / name for name in known if (folder / name).exists()]
             notes += sorted(folder.glob("refused-*.json"))

@@ -5,8 +5,10 @@ The command line client is asked, not a library: it is where the engine is, and 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import subprocess
 from typing import Any
 
 from provisioning.node.tools import Beat, MissingError, RefusedError, remedy_for, run
@@ -43,6 +45,15 @@ def engine() -> dict[str, Any]:
     }
 
 
+@functools.lru_cache(maxsize=1)
+def builder() -> dict[str, str]:
+    """Return what chooses the builder: BuildKit where its client is, without attestations that make ids change."""
+    done = subprocess.run(
+        ["docker", "buildx", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    return {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"} if done.returncode == 0 else {"DOCKER_BUILDKIT": "0"}
+
+
 def plain(name: str) -> str:
     """Return an image's name as engines list it: without the default registry."""
     for prefix in ("docker.io/library/", "docker.io/", "index.docker.io/"):
@@ -57,12 +68,17 @@ def inspect(names: list[str]) -> dict[str, dict[str, Any] | None]:
     ``id`` is what this engine starts containers by, ``layers`` the digests of the uncompressed layers, ``print`` the
     digest of all that makes a container of it, the same in every kind of image store.
     """
+    return named(names, _documents(names))
+
+
+def named(names: list[str], every: list[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    """Return which of these images have each name."""
     found: dict[str, dict[str, Any] | None] = dict.fromkeys(names)
-    for document in _documents(names):
-        tags = {plain(tag) for tag in document.get("RepoTags") or []}
+    for seen in every:
+        tags = {plain(tag) for tag in seen["tags"]}
         for name in names:
-            if plain(name) in tags or name == document["Id"]:
-                found[name] = _facts(document)
+            if plain(name) in tags or name == seen["id"]:
+                found[name] = seen
     return found
 
 
@@ -71,9 +87,17 @@ def _documents(names: list[str]) -> list[dict[str, Any]]:
         return []
     # a name that is not there makes the whole command fail; so first those that are
     there = set(docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split())
-    known = [name for name in names if plain(name) in {plain(tag) for tag in there} or name.startswith("sha256:")]
+    return _inspected([name for name in names if plain(name) in {plain(tag) for tag in there} or name[:7] == "sha256:"])
+
+
+def everything() -> list[dict[str, Any]]:
+    """Return all images, those without a name included; see `inspect`."""
+    return _inspected(ids())
+
+
+def _inspected(known: list[str]) -> list[dict[str, Any]]:
     lines = docker("image", "inspect", "--format", "{{json .}}", *known).splitlines() if known else []
-    return [json.loads(line) for line in lines if line.strip()]
+    return [_facts(json.loads(line)) for line in lines if line.strip()]
 
 
 def _facts(document: dict[str, Any]) -> dict[str, Any]:
@@ -96,15 +120,6 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
 def ids() -> list[str]:
     """Return the ids of all images, those without a name included."""
     return sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))
-
-
-def stacks() -> list[list[str]]:
-    """Return the layers of every image, bottom first; those of images without a name included."""
-    every = ids()
-    if not every:
-        return []
-    lines = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *every).splitlines()
-    return [json.loads(line) or [] for line in lines if line.strip()]
 
 
 def same(seen: dict[str, Any] | None, wanted: dict[str, Any], store: str) -> bool:

@@ -60,15 +60,16 @@ def record_rows(folder: str) -> dict[str, list[Any]]:
 
 def _engine(names: list[str]) -> dict[str, Any]:
     if not names:
-        return {"engine": None, "images": {}, "why": ""}
+        return {"engine": None, "images": {}, "equal": {}, "why": ""}
     try:
         engine = docker.engine()
         images = docker.inspect(names)
     except RefusedError as error:
-        return {"engine": None, "images": dict.fromkeys(names), "why": str(error)}
+        return {"engine": None, "images": dict.fromkeys(names), "equal": {}, "why": str(error)}
     return {
         "engine": {"version": engine["version"], "store": engine["store"]},
         "images": {name: None if seen is None else seen["id"] for name, seen in images.items()},
+        "equal": {name: [seen["print"], seen["context"] or ""] for name, seen in images.items() if seen is not None},
         "why": "",
     }
 

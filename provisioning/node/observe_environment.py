@@ -14,7 +14,7 @@ from typing import Any
 
 from provisioning.node import adopted, venvs
 from provisioning.node.room import room
-from provisioning.node.store import stored
+from provisioning.node.shelf import stored
 
 _ASK = (
     "import json, os, platform, sys; from importlib.util import MAGIC_NUMBER as magic; "

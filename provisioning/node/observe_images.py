@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from provisioning.node import docker
 from provisioning.node.layers import chains, short
-from provisioning.node.pack import has_zstd
 from provisioning.node.room import free_memory, room
-from provisioning.node.store import stored
+from provisioning.node.shelf import stored
 from provisioning.node.tools import RefusedError
-from provisioning.node.tree import read_json
+from provisioning.node.zstd import has_zstd
 
 
 def observe(question: dict[str, Any]) -> dict[str, Any]:
@@ -26,15 +26,22 @@ def observe(question: dict[str, Any]) -> dict[str, Any]:
         return {}
     store = Path(question["store"])
     answer: dict[str, Any] = {"store": stored(store), "store_room": room(question["store"])}
-    answer.update(
-        zstd=has_zstd(), memory=free_memory(), refused=read_json(str(store / question["ledger"])) or {}, chains=[]
-    )
+    answer.update(zstd=has_zstd(), memory=free_memory(), refused=_refused(store / question["ledger"]), chains=[])
     try:
         engine = docker.engine()
-        answer.update(engine=engine, images=docker.inspect(question["names"]), ids=docker.ids(), why="", remedy="")
+        every = docker.everything()
+        images = docker.named(question["names"], every)
+        answer.update(engine=engine, images=images, ids=[seen["id"] for seen in every], why="", remedy="")
         answer["room"] = room(engine["root"])
         if engine["store"] == "classic":  # the only kind that takes an archive which leaves out layers
-            answer["chains"] = sorted({short(chain) for stack in docker.stacks() for chain in chains(stack)})
+            answer["chains"] = sorted({short(chain) for seen in every for chain in chains(seen["layers"])})
     except RefusedError as error:
         answer.update(engine=None, images={}, ids=[], why=str(error), remedy=error.remedy, room=None)
     return answer
+
+
+def _refused(ledger: Path) -> Any:  # noqa: ANN401 - what a JSON file holds
+    try:
+        return json.loads(ledger.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError):
+        return {}

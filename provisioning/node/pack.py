@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
-import re
-import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -13,22 +10,9 @@ from pathlib import Path
 from typing import IO, Iterator, List, Optional
 
 from provisioning.node.tools import RefusedError
+from provisioning.node.zstd import LONG
 
-LONG = "--long=27"
-"""Window of packed layers: 128 MiB, the most that zstd unpacks unasked; equal files of two folders find each other."""
 CHUNK = 1 << 20
-OLDEST = (1, 4, 5)
-"""zstd that knows patches."""
-
-
-@functools.lru_cache(maxsize=1)
-def has_zstd() -> bool:
-    """Return whether there is a zstd that reads patches."""
-    if shutil.which("zstd") is None:
-        return False
-    done = subprocess.run(["zstd", "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    found = re.search(rb"v(\d+)\.(\d+)\.(\d+)", done.stdout)
-    return found is not None and tuple(int(part) for part in found.groups()) >= OLDEST
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import tempfile
@@ -11,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.node import docker
+from provisioning.node.archive import DamagedError
 from provisioning.node.layers import chains, short
-from provisioning.node.load_images import DamagedError, load
-from provisioning.node.pack import CHUNK, LONG, unpacked
+from provisioning.node.load_images import load
+from provisioning.node.pack import CHUNK, unpacked
+from provisioning.node.proven_images import creates, remove
 from provisioning.node.store import sweep
 from provisioning.node.tools import RefusedError
 from provisioning.node.tree import digest_stream, read_json, write_json
+from provisioning.node.zstd import LONG
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
@@ -36,7 +38,8 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     args : dict
         ``store`` (folder), ``ledger`` (file in it), ``load`` (see `provisioning.node.load_images.load`, or None),
         ``images`` ({name: {"id", "print", "store"}}: what must come out), ``tag`` ({name: id}: what is there under
-        another name), ``most`` (bytes that the store may keep).
+        another name), ``most`` (bytes that the store may keep), ``tops`` (file in the store that notes images
+        which only stand for layers: they are removed), ``kind`` (of the engine's store, or None).
     channel : Channel
         Gets an event per step, and one now and then while an image is loaded.
     """
@@ -44,31 +47,38 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         docker.docker("image", "tag", image, name)
     reason = ""
     document = args["load"]
-    before = {seen["id"] for seen in docker.inspect(list(args["images"])).values() if seen is not None}
+    every = docker.everything()
+    before = {seen["id"] for seen in docker.named(list(args["images"]), every).values() if seen is not None}
     if document is not None:
-        reason = _load(Path(args["store"]), document, len(document["images"]), channel)
-    kind = docker.engine()["store"]
+        there = {short(chain) for seen in every for chain in chains(seen["layers"])}
+        reason = _load(Path(args["store"]), document, there, channel)
+    kind = args["kind"] or docker.engine()["store"]
     found = docker.inspect(list(args["images"]))
     wrong = [name for name, wanted in args["images"].items() if not docker.same(found[name], wanted, kind)]
     if not wrong:
-        for name in args["images"]:
-            _creates(name)
-        _remove(before - {seen["id"] for seen in found.values() if seen is not None})
+        for name in args["images"] if kind != "classic" else ():  # there the id says all that this would
+            creates(name)
+        remove(before - {seen["id"] for seen in found.values() if seen is not None})
     elif document is None or document["whole"]:
         raise RefusedError(
             "after loading, these images are not the ones that were sent: %s%s"
             % (", ".join(wrong), " (%s)" % reason if reason else ""),
             "look whether someone else tags images on this machine, then run it again",
         )
+    tops = Path(args["store"]) / args["tops"]
+    if not wrong and tops.exists():
+        remove(set(read_json(str(tops)) or []) & set(docker.ids()))
+        tops.unlink()
     if document is not None:
         _conclude(Path(args["store"]), args, wrong, reason or "other images came out than were sent")
     return {"images": {name: seen["id"] for name, seen in found.items() if seen is not None}, "again": wrong}
 
 
-def _load(store: Path, document: dict[str, Any], count: int, channel: Channel) -> str:
-    """Load; return why it must be tried again with all layers, "" when it was done."""
+def _load(store: Path, document: dict[str, Any], there: set[str], channel: Channel) -> str:
+    """Load on top of the stacks that are there; return why it must come again with all layers, "" when it was done."""
     total = sum(piece["size"] for piece in document["pieces"])
-    step: dict[str, Any] = {"title": "load %d images" % count, "done": 0, "total": total, "unit": "B"}
+    title = "load %d images" % len(document["images"])
+    step: dict[str, Any] = {"title": title, "done": 0, "total": total, "unit": "B"}
 
     told = time.monotonic()
 
@@ -81,7 +91,6 @@ def _load(store: Path, document: dict[str, Any], count: int, channel: Channel) -
 
     channel.event(step)
     if not document["whole"]:
-        there = {short(chain) for stack in docker.stacks() for chain in chains(stack)}
         brought = {piece["layer"] for piece in document["pieces"]}
         for image in document["images"]:
             for layer, chain in zip(image["layers"], chains(image["layers"])):  # noqa: B905 - not in 3.8
@@ -135,19 +144,3 @@ def _keep(store: Path, piece: dict[str, Any]) -> str:
         os.replace(str(packed), str(final))  # noqa: PTH105 - one call that both Pythons type alike
     (store / piece["path"]).unlink()
     return "%s/%s" % (final.parent.name, final.name)
-
-
-def _remove(replaced: set[str]) -> None:
-    """Remove images that lost their only name to what was loaded; one that a container uses stays."""
-    for image, seen in docker.inspect(sorted(replaced)).items():
-        if seen is not None and not seen["tags"]:
-            with contextlib.suppress(RefusedError):
-                docker.docker("image", "rm", image)
-
-
-def _creates(name: str) -> None:
-    """Make a container and remove it unstarted: an image that was loaded in part can be inspected, but not this."""
-    container = docker.docker(
-        "create", "--pull", "never", "--network", "none", "--label", "timeeval.verify", name, "true"
-    ).split()
-    docker.docker("rm", "--force", container[-1])

@@ -240,6 +240,14 @@ class Renewable(Protocol):
         """Read them again when `desired` is asked next."""
 
 
+@runtime_checkable
+class Closable(Protocol):
+    """A resource that holds something open while a command runs."""
+
+    def close(self) -> None:
+        """End it; called once, when nothing more is settled."""
+
+
 class Resource(Protocol[D]):
     """One kind of thing that must be equal on all nodes.
 

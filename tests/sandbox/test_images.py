@@ -1,101 +1,27 @@
 """`push-images` on real nodes: built once, sent where they lack, proven by identity."""
 
 import contextlib
-import json
 import os
 import random
 import subprocess
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
+from image_scene import ALL_CHANGED, ALL_OK, NODES, make_scene, states
+from practice import wait_until
 
 from provisioning.inventory import load
 from provisioning.launch import open_session
 from provisioning.resources.images.build import ensure, export
+from provisioning.resources.images.loading import ledger
 from provisioning.resources.images.packed import LayerStore
-from provisioning.resources.images.resource import ledger
 from provisioning.sandbox.layout import FULL
 
-NODES = ("node1", "node2", "node3")
-ALL_CHANGED = dict.fromkeys(NODES, "changed")
-ALL_OK = dict.fromkeys(NODES, "ok")
-
-
-@dataclass
-class Scene:
-    """Two small images of this test."""
-
-    file: Path
-    contexts: Path
-    names: tuple[str, str]
-    sandbox: Any
-    commands: Any
-
-    def push(self, *args: str, seconds: float = 200) -> tuple[int, dict[str, dict[str, Any]]]:
-        done = self.commands.run(
-            "timeeval-provision", "push-images", "--cluster", self.file, "--json", *args, seconds=seconds
-        )
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
-        assert rows, done.stderr
-        return done.returncode, {row["node"]: row for row in rows}
-
-    def store(self, node: str) -> dict[str, int]:
-        """Files of a node's store of layers, with their bytes."""
-        folder = f"/srv/timeeval/test-images-{os.getpid()}/store/images"
-        listed = self.sandbox.node(node).exec(["find", folder, "-name", "*.zst", "-printf", "%p %s\\n"]).stdout
-        return {path: int(size) for path, size in (line.split() for line in listed.splitlines())}
-
-    def id(self, name: str, node: str | None = None) -> str:
-        argv = ["docker", "image", "inspect", "--format", "{{.Id}}", name]
-        if node is None:
-            return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
-        return self.sandbox.node(node).exec(argv, user="bench").stdout.strip()
-
-
-@pytest.fixture
-def make_scene(sandbox, commands, cluster_variant, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    names = (f"timeeval-test/one-{os.getpid()}:1", f"timeeval-test/two-{os.getpid()}:1")
-    state = f"/srv/timeeval/test-images-{os.getpid()}"
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "Dockerfile").write_text("FROM timeeval-demo/base-plain:1\nCOPY main.py /app/\n")
-        (tmp_path / name / "main.py").write_text(f"print('{name} {os.getpid()}')\n")
-
-    def make(*, state: str = state, one: str = f'context = "{tmp_path}/one"') -> Scene:
-        return Scene(
-            cluster_variant(
-                {
-                    'state = "/srv/timeeval/state"': f'state = "{state}"',
-                    'name = "timeeval-demo/subsequence-stats:1"': f'name = "{names[0]}"',
-                    'context = "../examples/algorithms/subsequence-stats"': one,
-                    'name = "timeeval-demo/ar-forecast:1"': f'name = "{names[1]}"',
-                    'context = "../examples/algorithms/ar-forecast"': f'context = "{tmp_path}/two"',
-                }
-            ),
-            tmp_path,
-            names,
-            sandbox,
-            commands,
-        )
-
-    yield make
-    sandbox.heal()
-    for node in sandbox.nodes:
-        node.exec(["docker", "image", "rm", "--force", *names], check=False)
-        node.exec(["rm", "-rf", state, f"{FULL}/state"])
-    subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True, check=False)
+__all__ = ["make_scene"]
 
 
 @pytest.fixture
 def scene(make_scene):
     return make_scene()
-
-
-def states(rows):
-    return {name: row["state"] for name, row in rows.items()}
 
 
 def test_all_nodes_get_the_same_images_and_a_second_run_changes_nothing(scene):
@@ -185,6 +111,8 @@ def test_layers_that_are_gone_since_they_were_seen_are_noted_and_brought(scene):
         "images": {one.name: one.wanted()},
         "tag": {},
         "most": 1 << 30,
+        "tops": "tops.json",
+        "kind": "classic",
     }
     scene.sandbox.node("node1").exec(["mkdir", "-p", arguments["store"]], user="bench")
     with contextlib.closing(open_session(cluster, cluster.nodes[0])) as session:
@@ -194,6 +122,56 @@ def test_layers_that_are_gone_since_they_were_seen_are_noted_and_brought(scene):
     assert (code, states(rows)) == (0, {"node1": "changed"}), rows
     assert "is not here any more" in rows["node1"]["made"][0]["title"]
     assert scene.id(one.name, "node1") == one.id
+
+
+def test_a_load_of_several_that_fails_midway_comes_whole_and_without_patch_where_no_zstd_is(scene):
+    cluster = load(scene.file)
+    images = [ensure(cluster.images)[name] for name in scene.names]
+    store = LayerStore()
+    export(images, [], store)
+    node = scene.sandbox.node("node1")
+    node.exec(["docker", "image", "rm", "--force", *scene.names], check=False)
+    configs = [store.config(image.id) for image in images]
+    wrong = configs[1].replace(images[1].layers[-1], images[0].layers[-1])  # the engine has taken the first by then
+    documents = [
+        {"name": image.name, "config": config, "layers": list(image.layers)}
+        for image, config in zip(images, (configs[0], wrong), strict=True)
+    ]
+    layers = list(dict.fromkeys(layer for image in images for layer in image.layers))
+    export(images, layers, store)
+    write = ["docker", "exec", "-i", "-u", "bench", node.container, "sh", "-c", 'mkdir -p "${1%/*}" && cat > "$1"', "-"]
+    with open_session(cluster, cluster.nodes[0]) as session:
+        folder = str(cluster.state / "store" / "images")
+        pieces = []
+        for layer in layers:
+            entry = store.packed(layer, "zst")
+            content = (store.folder / entry.path).read_bytes()
+            subprocess.run([*write, f"{folder}/{entry.path}"], input=content, check=True)
+            size = store.raw_size(layer)
+            pieces.append({"layer": layer, "size": size, "form": "zst", "path": entry.path, "basis": None})
+        arguments = {
+            "store": folder,
+            "ledger": ledger(cluster.nodes[0]),
+            "load": {"images": documents, "pieces": pieces, "whole": False},
+            "images": {image.name: image.wanted() for image in images},
+            "tag": {},
+            "most": 1 << 30,
+            "tops": "tops.json",
+            "kind": "classic",
+        }
+        answer = session.call("provisioning.node.settle_images", arguments)
+    assert answer["again"] == [images[1].name]
+    assert scene.id(images[0].name, "node1") == images[0].id
+    zstd = "/usr/bin/zstd"
+    node.exec(["mv", zstd, f"{zstd}.away"])
+    try:
+        code, rows = scene.push("--limit", "node1")
+    finally:
+        node.exec(["mv", f"{zstd}.away", zstd])
+    assert (code, states(rows)) == (0, {"node1": "changed"}), rows
+    assert "with all layers" in rows["node1"]["made"][0]["title"]
+    assert scene.id(images[1].name, "node1") == images[1].id
+    assert node.exec(["find", folder, "-name", "*.tar.gz"]).stdout
 
 
 def test_a_node_that_is_down_is_named_and_the_others_finish(scene):
@@ -229,3 +207,28 @@ def test_an_engine_that_does_not_answer_is_a_finding(scene):
     finding = rows["node2"]["findings"][0]
     assert "no Docker engine is reached" in finding["message"]
     assert "group docker" in finding["remedy"]
+
+
+def test_a_first_push_to_one_node_is_loaded_while_it_travels_and_a_second_run_goes_on_after_a_kill(scene):
+    dockerfile = scene.contexts / "one" / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text() + "COPY data /app/\nRUN cp /app/main.py /app/other.py\n")
+    (scene.contexts / "one" / "data").write_bytes(random.Random(os.getpid()).randbytes(40 << 20))
+    node = scene.sandbox.node("node1")
+    nameless = ["docker", "image", "ls", "--quiet", "--filter", "dangling=true"]
+    before = node.exec(nameless).stdout.split()
+
+    def coming() -> str:
+        script = f"ls -d {scene.state}/store/images/.coming-*/layer 2>/dev/null; true"
+        return node.exec(["sh", "-c", script]).stdout
+
+    options = ["--cluster", scene.file, "--limit", "node1", "--json"]
+    driver = scene.commands.start("timeeval-provision", "push-images", *options)
+    wait_until(lambda: coming() != "" or driver.poll() is not None, 60, "a layer on its way")
+    scene.commands.kill(driver)
+    wait_until(lambda: coming() == "", 20, "the end of what was on its way")
+    code, rows = scene.push("--limit", "node1")
+    assert (code, states(rows)) == (0, {"node1": "changed"}), rows
+    assert [scene.id(name, "node1") for name in scene.names] == [scene.id(name) for name in scene.names]
+    assert node.exec(nameless).stdout.split() == before
+    code, rows = scene.push("--limit", "node1")
+    assert (code, states(rows)) == (0, {"node1": "ok"}), rows

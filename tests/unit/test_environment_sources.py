@@ -11,7 +11,7 @@ from provisioning import inventory, receipt
 from provisioning.commands import resources
 from provisioning.errors import InventoryError, UsageError
 from provisioning.inventory import Environment
-from provisioning.node import store
+from provisioning.node import shelf, store
 from provisioning.resources.environment import lock, sources
 from provisioning.resources.environment.target import Target
 
@@ -260,7 +260,7 @@ def test_a_store_keeps_what_any_environment_wants(tmp_path):
     one.mkdir()
     store.forget(wheels, store.wishes(wheels, one, ["a" * 16 + "/w.whl", "b" * 16 + "/w.whl"]))
     store.forget(wheels, store.wishes(wheels, two, ["b" * 16 + "/w.whl"]))
-    assert [path[0] for path, _ in store.stored(wheels)] == ["a", "b"]
+    assert [path[0] for path, _ in shelf.stored(wheels)] == ["a", "b"]
     one.rmdir()
     store.forget(wheels, store.wishes(wheels, two, ["b" * 16 + "/w.whl"]))
-    assert [path[0] for path, _ in store.stored(wheels)] == ["b"]
+    assert [path[0] for path, _ in shelf.stored(wheels)] == ["b"]

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from provisioning.errors import ProvisionError
+from provisioning.node.archive import DamagedError
 from provisioning.node.layers import chains
-from provisioning.node.load_images import DamagedError, full_name, load
+from provisioning.node.load_images import full_name, load
 from provisioning.node.pack import unpacked
-from provisioning.node.store import stored, sweep
+from provisioning.node.shelf import stored
+from provisioning.node.store import sweep
 from provisioning.node.tools import RefusedError
 from provisioning.resources.images.build import Built
 from provisioning.resources.images.order import Order, order_of

@@ -9,7 +9,7 @@ from provisioning.inventory import Cluster, Image, Node
 from provisioning.resources.base import Needs
 from provisioning.resources.images import ImagesResource
 from provisioning.resources.images.build import Built
-from provisioning.resources.images.resource import ImagesPlan
+from provisioning.resources.images.wanted import ImagesPlan
 
 ONE = Built("lab/one:1", "sha256:1", "p1", "classic", "amd64", ("sha256:a", "sha256:b"), 100)
 TWO = Built("lab/two:1", "sha256:2", "p2", "classic", "amd64", ("sha256:a",), 50)

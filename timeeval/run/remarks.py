@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from timeeval.proof import EQUAL_BY_CONTEXT
 from timeeval.run.collected import Collect, Collected
 from timeeval.run.files import OPEN_ENDED
 from timeeval.run.model import run_of
@@ -29,7 +30,18 @@ def remarks(results_path: Path, rows: Iterable[ResultRow], runs: Sequence[RunInf
     runs : sequence of RunInfo
         All runs of the folder, the one that is shown last.
     """
-    return [*_speeds(runs[-1:]), *_left(results_path, rows, runs)]
+    return [*_speeds(runs[-1:]), *_built(runs[-1:]), *_left(results_path, rows, runs)]
+
+
+def _built(runs: Iterable[RunInfo]) -> list[str]:
+    """Say which images the hosts built themselves: that proves less."""
+    lines = []
+    for run in runs:
+        equality: dict[str, str] = (run.info.get("proof") or {}).get("image_equality", {})
+        built = sorted(name for name, how in equality.items() if how == EQUAL_BY_CONTEXT)
+        if built:
+            lines.append(f"images that each host built itself, {EQUAL_BY_CONTEXT}: {', '.join(built)}")
+    return lines
 
 
 def _speeds(runs: Iterable[RunInfo]) -> list[str]:

@@ -44,6 +44,7 @@ def document(
     records: Mapping[str, Sequence[Any]],
     files: Mapping[str, Sequence[Any]],
     images: Mapping[str, str],
+    starts: Mapping[str, str] | None = None,
     code: Mapping[str, Source] | None = None,
 ) -> str:
     """Return the standing of a host as text.
@@ -63,14 +64,20 @@ def document(
     records, files : mapping
         Path -> (sha256, size, mtime_ns, inode, ctime_ns) of each package's RECORD, of each dataset file.
     images : mapping
-        Name -> id by which the host's engine starts it.
+        Name -> what the run knows it by on all hosts.
+    starts : mapping, optional
+        Name -> id by which this host's engine starts it; that of `images` when None.
     code : mapping, optional
         The user's own modules, which are not installed there.
     """
     names = ("host", "since", "mend", "machine_id", "boot_id", "environment", "records", "files", "images")
     values = (host, since, mend, machine_id, boot_id, environment, dict(records), dict(files), dict(images))
-    sources = {name: asdict(source) for name, source in (code or {}).items()}
-    return json.dumps({"schema": SCHEMA, **dict(zip(names, values, strict=True)), "code": sources}, sort_keys=True)
+    facts = {
+        **dict(zip(names, values, strict=True)),
+        "starts": dict(images if starts is None else starts),
+        "code": {name: asdict(source) for name, source in (code or {}).items()},
+    }
+    return json.dumps({"schema": SCHEMA, **facts}, sort_keys=True)
 
 
 def digest_of(text: str) -> str:
@@ -142,6 +149,11 @@ class Standing:
         )
         facts = self._facts
         return f"changed since {facts['since']}: {what} on {facts['host']}; {facts['mend']}" if what else ""
+
+    def start_ids(self, images: Mapping[str, str]) -> dict[str, str]:
+        """Return the ids by which this host starts images (name -> what the run knows it by)."""
+        starts: dict[str, str] = self._facts["starts"]
+        return {name: starts.get(name, known) for name, known in images.items()}
 
     def code_file(self, results_dir: Path) -> str:
         """Put the user's modules down in the results folder, where processes of experiments find them.
@@ -217,7 +229,7 @@ class Standing:
             return f"the image {name}"
         now = time.monotonic()
         if now - self._asked.get(name, -IMAGE_SECONDS) >= IMAGE_SECONDS:
-            if self._inspect(name) != known:
+            if self._inspect(name) != self._facts["starts"].get(name, known):
                 return f"the image {name}"
             self._asked[name] = now
         return ""

@@ -37,10 +37,9 @@ def keep(file: Path, store: Path) -> Entry:
     final = store / path
     final.parent.mkdir(parents=True, exist_ok=True)
     fresh = final.with_name(f".{final.name}.{os.getpid()}")
-    shutil.copyfile(file, fresh)
+    shutil.move(file, fresh)  # a rename where both lie on one file system
     fresh.chmod(0o644)
     fresh.replace(final)
-    file.unlink()
     return Entry(path, size, digest)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from provisioning.resources.images.saving import take_out
 if TYPE_CHECKING:
     from provisioning.inventory import Image
     from provisioning.resources.images.packed import LayerStore
+    from provisioning.resources.images.saving import Sink
 
 LABEL = "timeeval.context"
 _ELSEWHERE = ("DOCKER_HOST", "DOCKER_CONTEXT")
@@ -70,12 +70,20 @@ def ensure(images: Sequence[Image]) -> dict[str, Built]:
     """
     if not images:
         return {}
+    names = [image.name for image in images]
+    bases = {image.name: _bases(image.context) for image in images if image.context is not None}
     try:
         kind = docker.engine()["store"]
+        # one look for all of it: each costs a process, and mostly nothing has changed
+        seen = docker.inspect(list(dict.fromkeys([*names, *(base for each in bases.values() for base in each)])))
+        built: list[str] = []
         for image in images:
             if image.context is not None:
-                _build(image.name, image.context)
-        found = docker.inspect([image.name for image in images])
+                if any(base in built for base in bases[image.name]):
+                    seen |= docker.inspect(built)  # it may build on one that was built just now
+                if _build(image, bases[image.name], seen):
+                    built.append(image.name)
+        found = docker.inspect(names) if built else {name: seen[name] for name in names}
     except RefusedError as error:
         raise ProvisionError(f"images cannot be built on the driver: {error}", remedy=error.remedy) from error
     missing = [name for name, seen in found.items() if seen is None]
@@ -91,44 +99,63 @@ def _built(name: str, seen: Mapping[str, Any], kind: str) -> Built:
     return Built(name, seen["id"], seen["print"], kind, seen["machine"], tuple(seen["layers"]), seen["size"])
 
 
-def _build(name: str, folder: Path) -> None:
+def _bases(folder: Path) -> tuple[str, ...]:
+    return context.bases((folder / "Dockerfile").read_text(encoding="utf-8"))
+
+
+def _build(image: Image, bases: Sequence[str], seen: Mapping[str, Any]) -> bool:
+    """Build an image unless what is there was built of the very same; return whether that was necessary."""
+    assert image.context is not None  # noqa: S101 - the caller has looked
     with tempfile.TemporaryFile() as packed:
-        context.pack(folder, packed)
-        dockerfile = (folder / "Dockerfile").read_text(encoding="utf-8")
-        digest = context.digest(packed, _base_ids(name, context.bases(dockerfile)))
-        seen = docker.inspect([name])[name]
-        if seen is None or seen["context"] != digest:
-            _run_build(name, digest, packed)
+        context.pack(image.context, packed)
+        found = {base: seen[base] for base in bases if seen[base] is not None}
+        found |= _pulled(image.name, [base for base in bases if base not in found])
+        digest = context.digest(packed, {base: found[base]["id"] for base in bases})
+        there = seen[image.name]
+        if there is not None and there["context"] == digest:
+            return False
+        _run_build(image.name, digest, packed)
+    return True
 
 
-def _base_ids(name: str, bases: Sequence[str]) -> dict[str, str]:
-    ids = {}
-    for base, seen in docker.inspect(list(bases)).items():
-        if seen is None:
-            # pulled now and not by the build: the digest of the context must be the same before and after
-            try:
-                docker.docker("pull", "--quiet", base, timeout=None)
-            except RefusedError as error:
-                raise ProvisionError(
-                    f"{name} builds on {base}, which is neither here nor can it be pulled: {error}",
-                    remedy=f"build or load {base} on the driver",
-                ) from error
-        ids[base] = seen["id"] if seen is not None else str((docker.inspect([base])[base] or {}).get("id"))
-    return ids
+def built_on(name: str, bases: Sequence[str]) -> tuple[Built, ...]:
+    """Return the images that an image builds on; pulled now where the driver has them not.
+
+    Raises
+    ------
+    ProvisionError
+        When one is neither here nor can it be pulled.
+    """
+    if not bases:
+        return ()
+    try:
+        seen = docker.inspect(list(bases))
+        found = {base: known for base, known in seen.items() if known is not None}
+        found |= _pulled(name, [base for base in bases if base not in found])
+        kind = docker.engine()["store"]
+    except RefusedError as error:
+        raise ProvisionError(f"images cannot be built on the driver: {error}", remedy=error.remedy) from error
+    return tuple(_built(base, found[base], kind) for base in bases)
 
 
-@functools.cache
-def _build_environment() -> dict[str, str]:
-    """Return what chooses the builder: BuildKit where its client is, without attestations that make ids change."""
-    has_buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode == 0
-    return {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"} if has_buildx else {"DOCKER_BUILDKIT": "0"}
+def _pulled(name: str, bases: Sequence[str]) -> dict[str, Any]:
+    """Pull bases now and not by the build: the digest of the context must be the same before and after."""
+    for base in bases:
+        try:
+            docker.docker("pull", "--quiet", base, timeout=None)
+        except RefusedError as error:
+            raise ProvisionError(
+                f"{name} builds on {base}, which is neither here nor can it be pulled: {error}",
+                remedy=f"build or load {base} on the driver",
+            ) from error
+    return docker.inspect(list(bases))
 
 
 def _run_build(name: str, digest: str, packed: BinaryIO) -> None:
     done = subprocess.run(
         ["docker", "build", "--quiet", "--label", f"{LABEL}={digest}", "--tag", name, "-"],
         # the engine that everything else here asks: the one this user reaches without being told
-        env={**{name: value for name, value in os.environ.items() if name not in _ELSEWHERE}, **_build_environment()},
+        env={**{name: value for name, value in os.environ.items() if name not in _ELSEWHERE}, **docker.builder()},
         stdin=packed,
         capture_output=True,
         check=False,
@@ -138,8 +165,10 @@ def _run_build(name: str, digest: str, packed: BinaryIO) -> None:
         raise ProvisionError(f"building {name} failed: {words}", remedy="make `docker build` of its context work")
 
 
-def export(images: Sequence[Built], layers: Collection[str], store: LayerStore) -> None:
+def export(images: Sequence[Built], layers: Collection[str], store: LayerStore, sink: Sink | None = None) -> None:
     """Bring layers and configurations of images into the driver's store; what is there is not asked for again.
+
+    With a `sink`, it gets the layers, and brings them there.
 
     Raises
     ------
@@ -152,7 +181,7 @@ def export(images: Sequence[Built], layers: Collection[str], store: LayerStore) 
     if not asked:
         return
     store.folder.mkdir(parents=True, exist_ok=True)
-    configs = take_out(asked, lacking, store.put, store.folder)
+    configs = take_out(asked, lacking, sink or store.put, store.folder)
     now = docker.inspect([image.name for image in asked])
     moved = [image.name for image in asked if (now[image.name] or {}).get("id") != image.id]
     if moved:

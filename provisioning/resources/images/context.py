@@ -79,6 +79,12 @@ def bases(dockerfile: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def unnamed_bases(dockerfile: str) -> tuple[str, ...]:
+    """Return what stands after FROM where an argument decides which image it is."""
+    found = (match[1] for line in dockerfile.splitlines() if (match := _STAGE.match(line)))
+    return tuple(name for name in found if "$" in name)
+
+
 def pack(context: Path, into: BinaryIO) -> None:
     """Write a context as a tar archive: sorted, owner 0, time 0, modes 644 or 755."""
     with tarfile.open(fileobj=into, mode="w", format=tarfile.PAX_FORMAT) as archive:

@@ -12,7 +12,7 @@ from provisioning.resources.images.shipment import Receiver
 
 if TYPE_CHECKING:
     from provisioning.resources.images.build import Built
-    from provisioning.resources.images.packed import Form
+    from provisioning.resources.images.packer import Form
 
 _PACKED = re.compile(r"[0-9a-f]{16}/([0-9a-f]{64})\.tar\.(zst|gz)")
 
@@ -30,12 +30,15 @@ class Order:
     whole : bool
         Whether these are all layers of the images.
     receiver : Receiver
+    store : str
+        Kind of the node's image store.
     """
 
     images: tuple[str, ...]
     layers: tuple[str, ...]
     whole: bool
     receiver: Receiver
+    store: str = "classic"
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -47,6 +50,7 @@ class Order:
             "held": {layer: list(place) for layer, place in receiver.held.items()},
             "zstd": receiver.zstd,
             "memory": receiver.memory,
+            "store": self.store,
         }
 
     @classmethod
@@ -54,7 +58,7 @@ class Order:
         """Read what `to_json` returned."""
         held = {layer: (path, form) for layer, (path, form) in row["held"].items()}
         receiver = Receiver(held, row["zstd"], row["memory"])
-        return cls(tuple(row["images"]), tuple(row["layers"]), row["whole"], receiver)
+        return cls(tuple(row["images"]), tuple(row["layers"]), row["whole"], receiver, row["store"])
 
 
 def order_of(observed: Mapping[str, Any], lacking: Sequence[Built], memory: int) -> Order:
@@ -88,4 +92,5 @@ def order_of(observed: Mapping[str, Any], lacking: Sequence[Built], memory: int)
         tuple(dict.fromkeys(layers)),
         whole,
         Receiver(held, observed["zstd"], free),
+        observed["engine"]["store"],
     )

@@ -7,23 +7,20 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, cast
 
 from provisioning.errors import ProvisionError
 from provisioning.manifest import Entry
 from provisioning.node import tree
 from provisioning.node.layers import short
-from provisioning.node.pack import LONG, has_zstd
 from provisioning.node.store import sweep
+from provisioning.node.zstd import LONG, has_zstd
 from provisioning.resources.environment.wheels import has, keep
+from provisioning.resources.images.packer import FORMS, Form, packer
 from provisioning.resources.images.saving import CHUNK, WrongLayerError
 from provisioning.scan import cache_folder
-
-Form = Literal["zst", "gz"]
-FORMS: tuple[Form, ...] = ("zst", "gz")
 
 WORTH = 0.7
 """A patch that is larger than this part of the packed layer is not worth making."""
@@ -55,26 +52,45 @@ class LayerStore:
         note = tree.read_json(str(self._note(layer)))
         return int(note["size"]) if isinstance(note, dict) else None
 
-    def put(self, layer: str, pieces: Iterator[bytes]) -> None:
-        """Pack a layer.
+    def put(
+        self,
+        layer: str,
+        pieces: Iterator[bytes],
+        size: int | None = None,
+        *,
+        tell: Callable[[bytes], None] | None = None,
+    ) -> Entry:
+        """Pack a layer and return its file.
+
+        Parameters
+        ----------
+        layer : str
+            Digest of what is packed.
+        pieces : iterator of bytes
+        size : int, optional
+            Bytes of all pieces, as far as that is known.
+        tell : callable, optional
+            Gets the packed bytes while they are made; the longer it takes, the more is made of the time.
 
         Raises
         ------
         WrongLayerError
-            When the pieces do not have the digest `layer`; nothing is kept then.
+            When the pieces do not have the digest `layer`, or another length; nothing is kept then.
         """
         form: Form = "zst" if has_zstd() else "gz"
-        digest, size = hashlib.sha256(), 0
+        digest, count = hashlib.sha256(), 0
         with self._scratch() as scratch:
             file = scratch / _name(layer, form)
-            with _packer(file, form) as packer:
+            with packer(file, form, tell) as packing:
                 for piece in pieces:
                     digest.update(piece)
-                    size += len(piece)
-                    packer.write(piece)
-            if f"sha256:{digest.hexdigest()}" != layer:
-                raise WrongLayerError(f"{size} bytes with digest {digest.hexdigest()}")
-            self._write(layer, size, form, keep(file, self.folder))
+                    count += len(piece)
+                    packing.write(piece)
+            if f"sha256:{digest.hexdigest()}" != layer or size not in {None, count}:
+                raise WrongLayerError(f"{count} bytes with digest {digest.hexdigest()}")
+            entry = keep(file, self.folder)
+            self._write(layer, count, form, entry)
+            return entry
 
     def packed(self, layer: str, form: Form) -> Entry:
         """Return a layer's file in one form; packed anew when it is here in the other."""
@@ -82,8 +98,8 @@ class LayerStore:
         if found is None:
             with self._scratch() as scratch, self.raw(layer) as raw:
                 file = scratch / _name(layer, form)
-                with raw.open("rb") as source, _packer(file, form) as packer:
-                    shutil.copyfileobj(source, packer, CHUNK)
+                with raw.open("rb") as source, packer(file, form) as packing:
+                    shutil.copyfileobj(source, packing, CHUNK)
                 found = keep(file, self.folder)
                 self._write(layer, raw.stat().st_size, form, found)
         return found
@@ -185,30 +201,6 @@ class LayerStore:
 
 def _name(layer: str, form: Form) -> str:
     return f"{layer.removeprefix('sha256:')}.tar.{form}"
-
-
-@contextmanager
-def _packer(file: Path, form: Form) -> Iterator[IO[bytes]]:
-    """Give a stream that packs what is written to it."""
-    if form == "gz":
-        with gzip.open(file, "wb", compresslevel=6) as packer:
-            yield cast("IO[bytes]", packer)
-        return
-    with subprocess.Popen(["zstd", "-q", "-3", LONG, "-T0", "-", "-o", str(file)], stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None  # noqa: S101 - it was asked for
-        try:
-            with process.stdin as packer:
-                yield packer
-        except BrokenPipeError:
-            pass  # its exit status says why
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        raise ProvisionError(
-            f"zstd ended with status {process.returncode} while it packed a layer",
-            remedy=f"see whether {file.parent.parent} has room",
-        )
 
 
 def _make_patch(new: Path, old: Path, target: Path, level: int) -> None:

@@ -2,65 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from provisioning.errors import UsageError
 from provisioning.manifest import Manifest
-from provisioning.node.docker import plain, same
-from provisioning.node.room import free_memory
+from provisioning.node.zstd import has_zstd
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
-from provisioning.resources.images.build import Built, ensure, export
+from provisioning.resources.images import loading, registry, ways
+from provisioning.resources.images.build import Built, export
+from provisioning.resources.images.loading import layers_on_node, ledger
 from provisioning.resources.images.order import Order, order_of
 from provisioning.resources.images.packed import LayerStore
-from provisioning.resources.images.shipment import Piece, pieces
+from provisioning.resources.images.recipes import bases_of, stored
+from provisioning.resources.images.streaming import worthwhile
+from provisioning.resources.images.wanted import ImagesPlan, chosen, planned
 
 if TYPE_CHECKING:
-    from provisioning.inventory import Cluster, Image, Node
+    from provisioning.inventory import Cluster, Node
+    from provisioning.manifest import Entry
+    from provisioning.resources.images.ways import Way
 
 # names of one architecture: the kernel's and Docker's
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
-@dataclass(frozen=True, slots=True)
-class ImagesPlan:
-    """The images of the driver that every node must have.
+class ImagesResource:
+    """Algorithm images in the Docker engine of every node.
 
-    Attributes
+    Parameters
     ----------
-    images : mapping of str to Built
-        By name.
-    sizes : mapping of str to int
-        Bytes of layers that are known.
-    memory : int
-        Bytes of memory that are free on the driver.
+    way : Way, optional
+        How they get there; as the cluster file says when None.
     """
 
-    images: Mapping[str, Built]
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    memory: int = 0
-
-    def unpacked(self, images: Sequence[Built], layers: Collection[str]) -> int:
-        """Return the bytes of layers of images; for one that was never seen alone, of all that is not known."""
-        wanted, total = set(layers), 0
-        for image in images:
-            mine = wanted & set(image.layers)
-            wanted -= mine
-            known = {layer: self.sizes[layer] for layer in image.layers if layer in self.sizes}
-            total += sum(known.get(layer, 0) for layer in mine)
-            if mine - known.keys():
-                total += max(0, image.size - sum(known.values()))
-        return total
-
-
-class ImagesResource:
-    """Algorithm images in the Docker engine of every node."""
-
-    name = "images"
+    name = loading.NAME
     program = "provisioning.node.observe_images"
+
+    def __init__(self, way: Way | None = None) -> None:
+        self._asked = way
+        self._registry: registry.Registry | None = None
+        self._contexts: dict[str, str] = {}
+        self._streams = False
+
+    def _way(self, cluster: Cluster) -> Way:
+        return self._asked or ways.chosen(cluster)
 
     def folders(self, cluster: Cluster) -> Sequence[PurePosixPath]:
         """Return none: what is settled, an engine's images, is each node's own."""
@@ -68,172 +54,177 @@ class ImagesResource:
         return ()
 
     def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
-        """Ask for the images by name."""
-        names = [image.name for image in _chosen(cluster, needs)]
-        return {"names": names, "store": str(layers_on_node(cluster)), "ledger": ledger(node)}
+        """Ask for the images by name, and for what those build on that nodes build."""
+        images = chosen(cluster, needs)
+        names = [image.name for image in images]
+        if self._way(cluster).via == "build":
+            names += [base for image in images for base in bases_of(image)]
+        return {
+            "names": list(dict.fromkeys(names)),
+            "store": str(layers_on_node(cluster)),
+            "ledger": ledger(node),
+        }
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> ImagesPlan:
         """Build what has changed and look at the result; one image serves all nodes."""
         del facts
-        images = ensure(_chosen(cluster, needs))
-        store = LayerStore()
-        layers = {layer for image in images.values() for layer in image.layers}
-        sizes = {layer: size for layer in layers if (size := store.raw_size(layer)) is not None}
-        return ImagesPlan(images, sizes, free_memory())
+        return planned(cluster, chosen(cluster, needs), self._way(cluster))
 
     def difference(self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: ImagesPlan) -> Difference:
-        """Compare identities: what is there under another name is tagged, what is not there is sent."""
+        """Compare identities: what is there under another name is tagged, what is not there comes the chosen way."""
         del cluster
-        if not desired.images:
+        if not desired.names:
             return Difference()
         if observed["engine"] is None:
             why = f"no Docker engine is reached: {observed['why']}"
             return Difference(findings=(Finding(node.name, self.name, why, observed["remedy"]),))
         kind, machine = observed["engine"]["store"], observed["engine"]["machine"]
-        findings, tags, lacking = [], {}, []
-        for image in desired.images.values():
-            if same(observed["images"].get(image.name), image.wanted(), kind):
-                continue
+        lacking = [name for name in desired.names if not desired.right(name, observed["images"].get(name), kind)]
+        building = [name for name in lacking if name in desired.built]
+        bases = {base.name: base for name in building for base in desired.built[name].bases}
+        coming = [desired.images[name] for name in lacking if name in desired.images]
+        coming += [base for name, base in bases.items() if not desired.right(name, observed["images"].get(name), kind)]
+        findings, tags, sent = [], {}, []
+        for image in coming:
             if _MACHINES.get(machine, machine) != image.machine:
                 why = f"{image.name} is built for {image.machine}, the node is {machine}"
                 findings.append(Finding(node.name, self.name, why, "build it on a driver of the node's architecture"))
             elif image.id in observed["ids"] and kind == image.store:
                 tags[image.name] = image.id
             else:
-                lacking.append(image)
+                sent.append(image)
         changes = []
         if tags:
             title = f"tag {len(tags)} images that are there: {', '.join(tags)}"
             changes.append(Change(node.name, self.name, title, detail={"tag": tags}))
-        if lacking:
-            order = order_of(observed, lacking, desired.memory)
-            changes.append(_load_change(node, observed, desired, lacking, order))
-            findings += _room(node, observed, desired.unpacked(lacking, order.layers))
+        if sent:
+            change = self._pull(node, sent, desired.way) if desired.way.pulls else _load(node, observed, desired, sent)
+            changes.append(change)
+            size = desired.unpacked(sent, change.detail["load"]["layers"]) if "load" in change.detail else change.size
+            findings += loading.room(node, observed, size)
+        if building:
+            title = f"build {len(building)} images there, equal by context, not by content: {', '.join(building)}"
+            changes.append(
+                Change(node.name, self.name, title, detail={"build": _contexts(observed, building, desired)})
+            )
         return Difference(tuple(changes), tuple(findings))
 
+    def _pull(self, node: Node, images: Sequence[Built], way: Way) -> Change:
+        where = way.registry or "a registry of our own"
+        title = f"pull {len(images)} images from {where}: {', '.join(image.name for image in images)}"
+        size = sum(image.size for image in images)
+        return Change(node.name, self.name, title, size, {"pull": [image.name for image in images]})
+
     def bring(self, work: Work[ImagesPlan]) -> Sequence[Parcel]:
-        """Return the layers and patches that are lacking somewhere; what several nodes lack is packed once."""
-        store = LayerStore()
-        orders = {
-            name: Order.from_json(change.detail["load"])
-            for name, difference in work.differences.items()
-            for change in difference.changes
-            if "load" in change.detail
+        """Return layers, patches and contexts that are lacking somewhere; what nodes pull is pushed now, once."""
+        details = {
+            name: [change.detail for change in difference.changes] for name, difference in work.differences.items()
         }
-        if not orders:
+        pulled = {name for each in details.values() for detail in each for name in detail.get("pull", ())}
+        if pulled:
+            self._open(work).push([work.desired.images[name] for name in sorted(pulled)])
+        store = LayerStore()
+        orders = _orders(details)
+        sizes = {name: image.size for name, image in work.desired.images.items()}
+        self._streams = worthwhile(orders, sizes, store, len(work.differences)) and has_zstd()
+        entries, missing = self._layers(work, store, {} if self._streams else orders)
+        for node, each in details.items():
+            for name in (name for detail in each for name, path in detail.get("build", {}).items() if path is None):
+                entry = work.desired.recipes[name].packed(store.folder)
+                entries[entry.path], self._contexts[name] = entry, entry.path
+                missing.setdefault(node, set()).add(entry.path)
+        if not missing and not orders:
             return []
-        names = {name for order in orders.values() for name in order.images}
-        images = [work.desired.images[name] for name in sorted(names)]
-        layers = {layer for order in orders.values() for layer in order.layers}
-        export(images, layers, store)
-        # before anything is chosen: `settle` asks again what to send, and must get the same answer
-        store.sweep(work.cluster.limits.layer_store << 30, layers)
-        for image in images:
-            store.remember(image.name, image.layers)
-        entries, missing = {}, {}
-        for name, order in orders.items():
-            sent = [piece.sent for piece in _pieces(store, work.desired, order) if piece.sent is not None]
-            entries.update({entry.path: entry for entry in sent})
-            missing[name] = tuple(sorted({entry.path for entry in sent}))
-        missing = {name: paths for name, paths in missing.items() if paths}
-        if not missing:
-            return []
-        return [Parcel(self.name, store.folder, Manifest.of(entries.values()), layers_on_node(work.cluster), missing)]
+        lacks = {node: tuple(sorted(paths)) for node, paths in missing.items()}
+        return [Parcel(self.name, store.folder, Manifest.of(entries.values()), layers_on_node(work.cluster), lacks)]
+
+    def _layers(
+        self, work: Work[ImagesPlan], store: LayerStore, orders: Mapping[str, Order]
+    ) -> tuple[dict[str, Entry], dict[str, set[str]]]:
+        """Return the files that carry layers to nodes, and which of them each node lacks; packed once for all."""
+        entries: dict[str, Entry] = {}
+        missing: dict[str, set[str]] = {}
+        if orders:
+            names = {name for order in orders.values() for name in order.images}
+            images = [work.desired.images[name] for name in sorted(names)]
+            layers = {layer for order in orders.values() for layer in order.layers}
+            export(images, layers, store)
+            # before anything is chosen: `settle` asks again what to send, and must get the same answer
+            store.sweep(work.cluster.limits.layer_store << 30, layers)
+            for image in images:
+                store.remember(image.name, image.layers)
+        for node, order in orders.items():
+            for piece in loading.order_pieces(store, work.desired, order):
+                if piece.sent is not None:
+                    entries[piece.sent.path] = piece.sent
+                    missing.setdefault(node, set()).add(piece.sent.path)
+        return entries, missing
 
     def settle(self, task: Task[ImagesPlan], on_event: OnEvent) -> None:
-        """Load, tag, and prove by identity."""
-        store = LayerStore()
-        tags: dict[str, str] = {}
-        order = None
-        for change in task.difference.changes:
-            tags |= change.detail.get("tag", {})
-            if "load" in change.detail:
-                order = Order.from_json(change.detail["load"])
+        """Load, pull, tag, build, and prove by identity."""
+        plan, details = task.desired, [change.detail for change in task.difference.changes]
+        tags = {name: image for detail in details for name, image in detail.get("tag", {}).items()}
+        order = _orders({"": details}).get("")
+        if order is not None and self._streams:
+            order = loading.streamed(task, order, on_event)
         names = [*tags, *(order.images if order else ())]
-        task.session.call(
-            "provisioning.node.settle_images",
-            {
+        if names:
+            arguments: dict[str, Any] = {
                 "store": str(layers_on_node(task.cluster)),
                 "ledger": ledger(task.node),
-                "load": None if order is None else _document(store, task.desired, order),
-                "images": {name: task.desired.images[name].wanted() for name in names},
+                "load": None if order is None else loading.document(LayerStore(), plan, order),
+                "images": {name: plan.images[name].wanted() for name in names},
                 "tag": tags,
+                "tops": loading.tops(task.node),
+                "kind": None if order is None else order.store,
                 "most": task.cluster.limits.layer_store << 30,
-            },
-            on_event=on_event,
-        )
+            }
+            again = task.session.call("provisioning.node.settle_images", arguments, on_event=on_event)["again"]
+            if again:
+                return  # the next round brings them whole, and then builds on them
+        pulled = [name for detail in details for name in detail.get("pull", ())]
+        if pulled and self._registry is not None:  # `bring` has opened it
+            self._pull_there(task, self._registry, pulled, on_event)
+        building = {name: path for detail in details for name, path in detail.get("build", {}).items()}
+        if building:
+            images = [plan.recipes[name].to_json(path or self._contexts[name]) for name, path in building.items()]
+            arguments = {"store": str(layers_on_node(task.cluster)), "images": images}
+            task.session.call("provisioning.node.build_images", arguments, on_event=on_event)
+
+    def _pull_there(
+        self, task: Task[ImagesPlan], source: registry.Registry, names: Sequence[str], on_event: OnEvent
+    ) -> None:
+        port = source.loopback(task.node)
+        images = {
+            name: {**task.desired.images[name].wanted(), "reference": source.reference(task.node, name)}
+            for name in names
+        }
+        arguments = {"images": images, "loopback": port}
+        task.session.call("provisioning.node.pull_images", arguments, on_event=on_event)
+
+    def _open(self, work: Work[ImagesPlan]) -> registry.Registry:
+        if self._registry is None:
+            host = work.desired.way.registry
+            self._registry = registry.Named(host) if host else registry.Own(work.cluster)
+        return self._registry
+
+    def close(self) -> None:
+        """End the registry, if it is one of our own."""
+        if self._registry is not None:
+            self._registry.close()
+            self._registry = None
 
 
-def _load_change(
-    node: Node, observed: Mapping[str, Any], plan: ImagesPlan, lacking: Sequence[Built], order: Order
-) -> Change:
-    replaced = sum(1 for image in lacking if observed["images"].get(image.name) is not None)
-    reasons = sorted({observed["refused"][image.id] for image in lacking if image.id in observed["refused"]})
-    title = f"load {len(lacking)} images" + (f", {replaced} of them in place of others" if replaced else "")
-    if reasons:
-        title += f", with all layers ({'; '.join(reasons)})"
-    sent = [layer for layer in order.layers if layer not in order.receiver.held]
-    size = plan.unpacked(lacking, sent)
-    names = ", ".join(image.name for image in lacking)
-    return Change(node.name, ImagesResource.name, f"{title}: {names}", size, {"load": order.to_json()})
+def _load(node: Node, observed: Mapping[str, Any], plan: ImagesPlan, images: Sequence[Built]) -> Change:
+    return loading.load_change(node, observed, plan, images, order_of(observed, images, plan.memory))
 
 
-def _pieces(store: LayerStore, plan: ImagesPlan, order: Order) -> list[Piece]:
-    names = {layer: name for name in order.images for layer in plan.images[name].layers}
-    return pieces(store, order.layers, order.receiver, names)
+def _contexts(observed: Mapping[str, Any], names: Iterable[str], plan: ImagesPlan) -> dict[str, str | None]:
+    paths = [path for path, _ in observed["store"]]
+    return {name: stored(plan.recipes[name], paths) for name in names}
 
 
-def _document(store: LayerStore, plan: ImagesPlan, order: Order) -> dict[str, Any]:
-    """Return what `provisioning.node.load_images` needs."""
-    images = [
-        {"name": name, "config": store.config(plan.images[name].id), "layers": list(plan.images[name].layers)}
-        for name in order.images
-    ]
+def _orders(details: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Order]:
     return {
-        "images": images,
-        "pieces": [piece.to_json() for piece in _pieces(store, plan, order)],
-        "whole": order.whole,
+        node: Order.from_json(detail["load"]) for node, each in details.items() for detail in each if "load" in detail
     }
-
-
-def layers_on_node(cluster: Cluster) -> PurePosixPath:
-    """Return the folder of packed layers on every node."""
-    return cluster.state / "store" / "images"
-
-
-def ledger(node: Node) -> str:
-    """Return the name of a node's own notes in a store that it may share with others."""
-    return f"refused-{hashlib.sha256(node.name.encode()).hexdigest()[:16]}.json"
-
-
-def _chosen(cluster: Cluster, needs: Needs | None) -> tuple[Image, ...]:
-    if needs is None:
-        return cluster.images
-    known = {plain(image.name): image for image in cluster.images}
-    chosen = []
-    for name in needs.images:
-        image = known.get(plain(name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"))
-        if image is None:
-            raise UsageError(
-                f"the experiment uses the image {name}, which {cluster.file} does not name",
-                remedy="add an [[images]] table with this name",
-            )
-        chosen.append(image)
-    return tuple(chosen)
-
-
-def _room(node: Node, observed: Mapping[str, Any], size: int) -> list[Finding]:
-    """Return what is too small: archive and unpacked archive, and the layers themselves, lie there at one time."""
-    engine, store = observed["room"], observed["store_room"]
-    shared = engine["device"] == store["device"]
-    wishes = [("the Docker engine", engine, 2 * size + (size if shared else 0))]
-    wishes += [] if shared else [("the state folder", store, size)]
-    findings = []
-    for what, room, need in wishes:
-        if room["free"] < need:
-            why = f"{need} bytes have to fit on the file system of {what}, {room['free']} are free"
-            findings.append(Finding(node.name, ImagesResource.name, why, "remove images nobody needs, or make room"))
-    if not store["writable"]:
-        why = f"{store['nearest']} cannot be written to"
-        findings.append(Finding(node.name, ImagesResource.name, why, "give it to this user"))
-    return findings

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import io
 import json
 import tarfile
 import tempfile
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 _FILE, _SEGMENT = 1, 2
 
-Sink = Callable[[str, Iterator[bytes]], None]
-"""Takes a layer's digest and its archive in pieces; raises `WrongLayerError` when they do not belong together."""
+Sink = Callable[[str, Iterator[bytes], int | None], object]
+"""Takes a layer's digest, its archive in pieces and the bytes of these, where they are known beforehand; raises
+`WrongLayerError` when they do not belong together."""
 
 
 class WrongLayerError(Exception):
@@ -103,14 +105,26 @@ class Storage:
         for layer, chain in zip(layers, chains(layers), strict=True):
             if layer in wanted and layer not in taken:
                 try:
-                    sink(layer, self._pieces(chain))
+                    sink(layer, self._pieces(chain), self._size(chain))
                 except (OSError, EOFError, ValueError, KeyError, WrongLayerError):
                     continue  # not root, another version of the storage, or a layer that is going: it is saved instead
                 taken.add(layer)
         return taken
 
+    def _record(self, chain: str) -> Path:
+        return self._root / "image/overlay2/layerdb/sha256" / chain.removeprefix("sha256:")
+
+    def _size(self, chain: str) -> int:
+        size = 0
+        with gzip.open(self._record(chain) / "tar-split.json.gz") as lines:
+            for line in lines:
+                entry = json.loads(line)
+                segment = entry["type"] == _SEGMENT
+                size += len(base64.b64decode(entry["payload"])) if segment else int(entry.get("size") or 0)
+        return size
+
     def _pieces(self, chain: str) -> Iterator[bytes]:
-        record = self._root / "image/overlay2/layerdb/sha256" / chain.removeprefix("sha256:")
+        record = self._record(chain)
         files = self._root / "overlay2" / (record / "cache-id").read_text(encoding="ascii").strip() / "diff"
         with gzip.open(record / "tar-split.json.gz") as lines:
             for line in lines:
@@ -163,8 +177,10 @@ def _hand_over(layer: str, file: IO[bytes], sink: Sink) -> None:
     packed = file.read(2) == b"\x1f\x8b"  # a containerd store gives layers out as they were pulled
     file.seek(0)
     stream = gzip.GzipFile(fileobj=file) if packed else file
+    size = None if packed else file.seek(0, io.SEEK_END)
+    file.seek(0)
     try:
-        sink(layer, iter(lambda: stream.read(CHUNK), b""))
+        sink(layer, iter(lambda: stream.read(CHUNK), b""), size)
     except WrongLayerError as error:
         raise ProvisionError(
             f"the driver's engine saved other bytes for layer {layer}: {error}",

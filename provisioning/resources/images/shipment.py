@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from provisioning.resources.images.packed import LARGEST, Form, LayerStore
+from provisioning.resources.images.packed import LARGEST, LayerStore
 
 if TYPE_CHECKING:
     from provisioning.manifest import Entry
+    from provisioning.resources.images.packer import Form
 
 SMALL = 16 << 10
 """Bytes of a packed layer below which no patch is looked for."""

@@ -10,6 +10,7 @@ from timeeval.params import FixedParameters
 from timeeval.utils.window import ReverseWindowing
 
 REPETITIONS = int(sys.argv[1])
+IMAGE = sys.argv[2] if len(sys.argv) > 2 else "timeeval-demo/subsequence-stats"
 WINDOW = 50
 
 
@@ -24,7 +25,7 @@ TimeEval(
     [
         Algorithm(
             "stats",
-            DockerAdapter("timeeval-demo/subsequence-stats", tag="1"),
+            DockerAdapter(IMAGE, tag="1"),
             postprocess=per_point,
             data_as_file=True,
             param_config=FixedParameters({"window_size": WINDOW}),

@@ -144,6 +144,13 @@ def test_the_table_ends_with_hosts_that_differ(tmp_path: Path) -> None:
     assert remarks(tmp_path, [], []) == []
 
 
+def test_the_table_ends_with_images_that_each_host_built_itself(tmp_path: Path) -> None:
+    how = {"lab/one:1": "equal by context, not by content", "lab/two:1": "equal by content"}
+    (line,) = remarks(tmp_path, [], [RunInfo("r1", 1, "", 0.0, info={"proof": {"image_equality": how}})])
+    assert line == "images that each host built itself, equal by context, not by content: lab/one:1"
+    assert remarks(tmp_path, [], [RunInfo("r1", 1, "", 0.0, info={"proof": None})]) == []
+
+
 def test_a_host_that_was_measured_to_be_fast_gets_work_first() -> None:
     cells = [Execution(f"k{n}", Cell("alg", "c", f"d{n}", "p", 1)) for n in range(1)]
     forecast = Forecast()
