@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
 import socket
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from provisioning.errors import LockedError, NodeError, ProvisionError
+from provisioning.masking import command_line
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster
@@ -116,7 +116,7 @@ def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath])
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": command_line(sys.argv),
     }
     files = {folder: str(file) for folder, file in locks.items()}
     conversation = session.open(HOLD, {"locks": files, "holder": holder, "silence": SILENCE_SECONDS})

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 
 MASK = "***"
 
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _ACCOUNT = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s\"'@]+@", re.IGNORECASE)
-_WORDS = r"[\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|credential)[\w-]*"
-_VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'&,;]+)"
-_NAMED = re.compile(rf"(?P<name>{_WORDS}[\"']?\s*[=:]\s*){_VALUE}", re.IGNORECASE)
-_OPTION = re.compile(rf"(?P<name>--{_WORDS}\s+)(?!-){_VALUE}", re.IGNORECASE)
+_WORDS = (
+    r"[\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|cookie)[\w-]*"
+    r"|(?:[\w-]*[_-])?(?:pass|pwd)\b(?<!\bPWD)(?<!\bOLDPWD)"
+)
+# quotes may themselves be escaped: JSON in a string of JSON
+_QUOTE = r"\\*[\"']"
+_VALUE = rf"(?P<quote>{_QUOTE})(?:(?!(?<!\\)(?P=quote)).)*(?:(?<!\\)(?P=quote)|\Z)"
+_BARE = r"(?:[^\s\"'&,;\\]|\\[^\"'])+"
+_NAME = rf"(?P<name>(?<![\w-])(?:{_WORDS})(?:{_QUOTE})?\s*[=:]\s*)"
+_NAMED = re.compile(rf"{_NAME}(?:{_VALUE}|{_BARE})", re.IGNORECASE | re.DOTALL)
+_OPTION = re.compile(rf"(?P<name>--(?:{_WORDS})\s+)(?!-)(?:{_VALUE}|{_BARE})", re.IGNORECASE | re.DOTALL)
 _SCHEME = r"(?:(?:bearer|basic|token)\s+)?"
-_HEADER = re.compile(rf"(?P<name>authorization[\"']?\s*[=:]\s*[\"']?{_SCHEME})[^\s\"',;]+", re.IGNORECASE)
+_HEADER = re.compile(
+    rf"(?P<name>authorization(?:{_QUOTE})?\s*[=:]\s*(?:{_QUOTE})?{_SCHEME})[^\s\"',;\\]+", re.IGNORECASE
+)
+_SECRET = re.compile(rf"-*(?:{_WORDS})", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
@@ -28,10 +40,34 @@ def mask(text: str) -> str:
     -------
     str
         Accounts in addresses (``https://user:word@host``), values of what is named password, secret, token and the
-        like, and private keys are replaced by ``***``.
+        like, and private keys are replaced by ``***``; quotes stay, so that JSON remains JSON.
     """
     text = _KEY.sub(MASK, text)
     text = _ACCOUNT.sub(rf"\g<scheme>{MASK}@", text)
     text = _HEADER.sub(rf"\g<name>{MASK}", text)
-    text = _OPTION.sub(rf"\g<name>{MASK}", text)
-    return _NAMED.sub(rf"\g<name>{MASK}", text)
+    text = _OPTION.sub(_hidden, text)
+    return _NAMED.sub(_hidden, text)
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return a command as a shell would read it, without what looks like a secret.
+
+    Here a value is known by its argument, whatever blanks and quotes are in it.
+    """
+    shown, secret = [], False
+    for argument in argv:
+        name, equals, _ = argument.partition("=")
+        if secret and not argument.startswith("-"):
+            shown.append(MASK)
+            secret = False
+        elif equals and _SECRET.fullmatch(name):
+            shown.append(f"{name}={MASK}")
+        else:
+            shown.append(mask(argument))
+            secret = not equals and argument.startswith("-") and _SECRET.fullmatch(argument) is not None
+    return shlex.join(shown)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    quote = found["quote"] or ""
+    return f"{found['name']}{quote}{MASK}{quote}"

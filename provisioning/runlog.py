@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 import sys
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from provisioning.masking import mask
+from provisioning.masking import command_line, mask
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster
@@ -97,7 +96,7 @@ class RunLog:
         self._level = logger.level
         logger.setLevel(logging.DEBUG)
         logger.addHandler(self._handler)
-        log.info("timeeval-cluster %s: %s", importlib.metadata.version("timeeval-cluster"), shlex.join(sys.argv))
+        log.info("timeeval-cluster %s: %s", importlib.metadata.version("timeeval-cluster"), command_line(sys.argv))
         for old in runs(self._cluster)[:-RUNS]:
             shutil.rmtree(old, ignore_errors=True)
         return self

@@ -48,7 +48,7 @@ def report(file: Path | None) -> Iterator[str]:
         yield mask(found.read_text(encoding="utf-8")).rstrip()
         cluster = load(found)
     except (OSError, UnicodeDecodeError, ProvisionError) as error:
-        yield f"it cannot be read: {error}"
+        yield mask(f"it cannot be read: {error}")
         return
     for run in runlog.runs(cluster)[-COMMANDS:]:
         yield f"== {run}"

@@ -15,7 +15,7 @@ import pytest
 from provisioning import runlog
 from provisioning.errors import UsageError
 from provisioning.inventory import Cluster, load
-from provisioning.masking import mask
+from provisioning.masking import command_line, mask
 from provisioning.runlog import RunLog
 from provisioning.support import report
 
@@ -33,9 +33,18 @@ def cluster(tmp_path: Path) -> Cluster:
     ("text", "masked"),
     [
         ("pip --index https://ann:hunter2@pypi.lab/simple x", "pip --index https://***@pypi.lab/simple x"),
-        ('password = "hunter2 too"', "password = ***"),
+        ('password = "hunter2 too"', 'password = "***"'),
+        ("password: 'hunter2 too' and more", "password: '***' and more"),
+        ('{"password": "hunter2\\" hunter2", "a": 1}', '{"password": "***", "a": 1}'),
+        ('{"said": "{\\"token\\": \\"hunter2 too\\"}"}', '{"said": "{\\"token\\": \\"***\\"}"}'),
+        ('{"said": "token=hunter2"}', '{"said": "token=***"}'),
+        ("DB_PASS=hunter2 PGPASS=x PWD=/home/ann", "DB_PASS=*** PGPASS=x PWD=/home/ann"),
+        ('said password="hunter2 and is cut', 'said password="***"'),
+        ("Cookie: hunter2", "Cookie: ***"),
+        ("private_key = hunter2", "private_key = ***"),
+        ("3 passed, 1 bypass: no", "3 passed, 1 bypass: no"),
         ("--token hunter2 --limit a", "--token *** --limit a"),
-        ('{"api_key": "hunter2", "node": "a"}', '{"api_key": ***, "node": "a"}'),
+        ('{"api_key": "hunter2", "node": "a"}', '{"api_key": "***", "node": "a"}'),
         ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
         ("AWS_SECRET_ACCESS_KEY=hunter2", "AWS_SECRET_ACCESS_KEY=***"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\nx", "***\nx"),
@@ -46,6 +55,28 @@ def cluster(tmp_path: Path) -> Cluster:
 def test_secrets_are_masked_and_nothing_else(text: str, masked: str) -> None:
     assert mask(text) == masked
     assert "hunter2" not in mask(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        (["tool", "exec", "--", "login", "--password=hunter2 too"], "tool exec -- login '--password=***'"),
+        (["tool", "--token", "hunter2 too", "--json"], "tool --token '***' --json"),
+        (["tool", "exec", "--", "env", "DB_PASSWORD=hunter2 too", "run"], "tool exec -- env 'DB_PASSWORD=***' run"),
+        (["curl", "-H", "Authorization: Bearer hunter2"], "curl -H 'Authorization: Bearer ***'"),
+        (["tool", "--token", "--json"], "tool --token --json"),
+        (["tool", "verify", "--limit", "a b"], "tool verify --limit 'a b'"),
+    ],
+)
+def test_a_command_is_told_without_its_secrets(argv: list[str], shown: str) -> None:
+    assert command_line(argv) == shown
+
+
+def test_what_is_masked_in_json_stays_json(cluster: Cluster) -> None:
+    with RunLog(cluster, "verify", ["node1"]) as kept:
+        kept.finish([json.dumps({"node": "node1", "said": json.dumps({"token": 'hun"ter', "a": "b"})})], 16)
+    said, _ = runlog.last(cluster, "node1") or ({}, {})
+    assert json.loads(said["said"]) == {"token": "***", "a": "b"}
 
 
 def test_a_log_has_a_file_per_host_and_the_outcome(cluster: Cluster) -> None:
