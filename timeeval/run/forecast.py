@@ -20,6 +20,7 @@ _TRUST_EQUAL = 8.0  # so many observations is it worth that hosts are equally fa
 _TRUST_LINEAR = 2.0  # variance of log length at which as much is believed in the slope seen as in the slope 1
 _STIFF = 1e9
 _LEAST_SLOPE = 0.1  # a longer series is never expected to take less
+_LASTS = 3.0  # what has lasted longer than expected is expected to last so many times longer still
 _MEMORY = 200.0  # observations; older ones fade
 SURE = 3
 """So many executions of an algorithm must have ended before its times count as known."""
@@ -60,6 +61,7 @@ class Forecast:
         self._algorithms: dict[str, _Line] = {}
         self._hosts: dict[str, _Line] = {}
         self._guesses = _Line()  # all algorithms that no earlier run knew
+        self._floors: dict[str, float] = {}  # logarithm of the least that such an algorithm takes per unit of estimate
 
     def seconds(self, execution: Execution) -> float:
         """Return the expected seconds on a host of usual speed."""
@@ -67,7 +69,9 @@ class Forecast:
         if line is None or line.weight == 0:
             if execution.measured:
                 return execution.expected_seconds
-            line = self._guesses
+            estimate = _log(execution.expected_seconds)
+            floor = self._floors.get(execution.cell.algorithm, -math.inf)
+            return math.exp(max(self._guesses.at(estimate), estimate + floor))
         return math.exp(line.at(_log(execution.expected_seconds)))
 
     def seen(self, algorithm: str) -> int:
@@ -83,6 +87,13 @@ class Forecast:
     def told(self, host: str, speed: float) -> None:
         """Take in how fast a host was measured to be, relative to the usual one; what this run sees corrects it."""
         self._hosts.setdefault(host, _Line(weight=_TRUST_EQUAL, y=-math.log(speed)))
+
+    def outlasted(self, execution: Execution, seconds: float) -> bool:
+        """Take in that one of an algorithm that nobody knows runs for so long already; return whether that is news."""
+        if seconds <= self.seconds(execution) / _LASTS:
+            return False
+        self._floors[execution.cell.algorithm] = _log(_LASTS * seconds) - _log(execution.expected_seconds)
+        return True
 
     def learn(self, execution: Execution, host: str, seconds: float) -> None:
         """Take in how long an execution took on a host."""

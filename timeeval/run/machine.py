@@ -113,6 +113,9 @@ class Machine:
         self._trouble: dict[str, _Trouble] = {}
         self._hosts = Hosts(self._forecast)
         self._issued = 0
+        self._scouts: dict[
+            str, tuple[float, Execution]
+        ] = {}  # the first of each algorithm that nobody knows, and since
         self._running: dict[str, _Running] = {}
         self._given_up: list[tuple[float, str]] = []  # heap of when attempts of lost hosts are not hoped for any more
         self._draining = False
@@ -173,6 +176,7 @@ class Machine:
                 pass
         self._give_up(now, commands, rows)
         if not self._finished:
+            self._watch_scouts(now)
             self._dispatch(now, commands, rows)
             self._maybe_finish(now, commands)
         return commands, rows
@@ -320,10 +324,20 @@ class Machine:
             if trouble is None and not execution.alone:
                 self._fill(chosen)
             attempts = self._start(chosen, host)
+            if not execution.measured and not self._forecast.seen(execution.cell.algorithm):
+                self._scouts.setdefault(execution.cell.algorithm, (now, execution))
             commands.append(Start(attempts))
             rows.extend(AttemptStarted(attempt, now) for attempt in attempts)
         for execution in passed_over:
             self._agenda.add(execution)
+
+    def _watch_scouts(self, now: float) -> None:
+        """Learn that an algorithm is slow before one of it has ended."""
+        for algorithm, (since, execution) in list(self._scouts.items()):
+            if self._forecast.seen(algorithm):
+                del self._scouts[algorithm]
+            elif self._forecast.outlasted(execution, now - since):
+                self._agenda.learned(algorithm)
 
     def _fill(self, chosen: list[Execution]) -> None:
         """Make a bundle of an execution that is known to be short and of what follows it, if that is short as well."""

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.scheduling import GOAL, World, in_order, known, scheduled
+from benchmarks.scheduling import GOAL, World, clairvoyant, in_order, known, scheduled
 from timeeval.run.agenda import Agenda
 from timeeval.run.durations import Durations, Estimate
 from timeeval.run.forecast import Forecast
 from timeeval.run.journal import FILE_NAME, Journal
-from timeeval.run.model import Attempt, AttemptEnded, AttemptStarted, Cell, Execution, Outcome, Report
+from timeeval.run.machine import Machine
+from timeeval.run.model import (
+    Attempt,
+    AttemptEnded,
+    AttemptStarted,
+    Cell,
+    Event,
+    Execution,
+    HostUp,
+    Outcome,
+    Report,
+    Reported,
+    Start,
+)
 from timeeval.run.records import RunInfo
 
 
@@ -43,6 +57,29 @@ def test_the_forecast_learns_how_an_algorithm_grows_with_its_data() -> None:
     longer = Execution("x", Cell("square", "c", "d", "p", 1), 100_000.0)
     assert forecast.seconds(longer) == pytest.approx(1e6, rel=0.9)
     assert forecast.seconds(Execution("y", Cell("new", "c", "d", "p", 1), 7.0, measured=True)) == 7.0
+
+
+def test_one_who_knows_all_loses_what_the_world_loses_and_no_more() -> None:
+    world = World.make(10, 1000, 0)
+    assert np.isfinite(world.lost).any()
+    assert world.bound <= clairvoyant(world) <= GOAL * world.bound
+    lossless = replace(world, lost=np.full_like(world.lost, np.nan))
+    assert clairvoyant(lossless) < clairvoyant(world)
+
+
+def test_an_unknown_algorithm_that_does_not_end_is_expected_to_be_slow() -> None:
+    executions = [Execution(f"{name}{n}", Cell(name, "c", "d", "p", 1), 10.0) for name in "ab" for n in range(6)]
+    machine = Machine(executions, "r")
+
+    def started(event: Event, now: float) -> list[str]:
+        commands, _ = machine.handle(event, now)
+        return [attempt.execution for c in commands if isinstance(c, Start) for attempt in c.attempts]
+
+    names = [name for slot in range(4) for name in started(HostUp(f"h{slot}", 1), 0.0)]
+    assert sorted(names) == ["a0", "a1", "b0", "b1"]
+    first = names.index("a0")
+    outcome = Report(f"r-{first + 1}", Outcome.OK, f"h{first}", 0.0, 1.0)
+    assert started(Reported(outcome), 1.0) == ["b2"]  # what a takes is known; b takes longer, however long
 
 
 def test_an_agenda_gives_everything_once_in_the_order_of_what_is_expected() -> None:
