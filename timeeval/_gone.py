@@ -4,6 +4,26 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 
+class GoneAttribute:
+    """An attribute of a class that TimeEval 1.5 had and this project has not.
+
+    Parameters
+    ----------
+    instead
+        The reason and what to use.
+    """
+
+    def __init__(self, instead: str) -> None:
+        self._instead = instead
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"{owner.__name__}.{name}"
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise AttributeError(f"{self._name} is not provided: {self._instead}.")
+
+
 def gone(package: str, names: Mapping[str, str]) -> Callable[[str], NoReturn]:
     """Make a module-level ``__getattr__`` for names that TimeEval 1.5 had and this project has not.
 

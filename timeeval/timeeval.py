@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import pandas as pd
 
+from timeeval._gone import GoneAttribute
 from timeeval.constants import RESULTS_CSV
 from timeeval.errors import ResultsError, TimeEvalError
 from timeeval.experiments import Experiments
@@ -85,6 +86,12 @@ class TimeEval:
 
     RESULT_KEYS: ClassVar[list[str]] = list(RESULT_KEYS)
     DEFAULT_RESULT_PATH: Final[Path] = Path("./results")
+    remote = GoneAttribute("a run starts its cluster and ends it. Use `timeeval-run SCRIPT --cluster`")
+    rsync_results = GoneAttribute("a run collects its results. Use `timeeval-results fetch DIR` for what is left")
+    rsync_results_from = GoneAttribute(
+        "a run collects its results. Use `timeeval-results fetch DIR` for what is left, `timeeval-provision exec` and "
+        "rsync for anything else"
+    )
 
     def __init__(  # noqa: PLR0917 - the signature scripts know
         self,

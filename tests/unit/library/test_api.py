@@ -114,3 +114,10 @@ def test_every_algorithm_is_a_module_with_a_function_of_its_name():
 def test_what_is_gone_says_so_and_what_takes_its_place(module, name):
     with pytest.raises(ImportError, match=rf"{name} .*Use "):
         getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("name", ["remote", "rsync_results", "rsync_results_from"])
+def test_attributes_that_are_gone_say_so(name):
+    assert not hasattr(timeeval.TimeEval, name)
+    with pytest.raises(AttributeError, match=rf"TimeEval\.{name} is not provided: .*Use "):
+        getattr(timeeval.TimeEval.__new__(timeeval.TimeEval), name)
