@@ -7,184 +7,28 @@ input. The driver's own node is spoken to in the very same way, through a local 
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
+import resource
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from provisioning import frames
-from provisioning.endings import ended_early, failure, no_python, silent
-from provisioning.errors import NodeError, ProvisionError
-from provisioning.process import Process, start
-from provisioning.sources import collect
-from provisioning.ssh import Endpoint, explain, fabric_connection, resolve
-from provisioning.wires import LocalWire, SSHWire, Wire
+from provisioning.conversation import Conversation, Data
+from provisioning.errors import ProvisionError
+from provisioning.ssh import Endpoint, explain, resolve
+from provisioning.wires import LocalWire, SSHWire, Wire, retire
 
 if TYPE_CHECKING:
-    import fabric
-
     from provisioning.inventory import Cluster, Node
+    from provisioning.process import Process, start
 
 __all__ = ["Conversation", "Process", "Session", "open_session", "start"]
 
-log = logging.getLogger(__name__)
-
-PIECE = 1 << 18
-Data = BinaryIO | Iterable[bytes]
-
-
-class Conversation:
-    """A program that runs on a node, and the line to it. Ends with the program or with `close`.
-
-    Parameters
-    ----------
-    wire : Wire
-        Bytes to and from `/bin/sh` on the node.
-    host : str
-        Named in errors.
-    program : str
-    args : mapping
-    timeout : float
-        Longest silence of the program, in seconds.
-    also : sequence of str
-        Modules that travel along with the program.
-
-    Attributes
-    ----------
-    result : dict or None
-        What the program returned, once `receive` has returned None.
-    """
-
-    def __init__(
-        self, wire: Wire, host: str, program: str, args: Mapping[str, Any], timeout: float, *, also: Sequence[str] = ()
-    ) -> None:
-        self.host = host
-        self.program = program
-        self.result: dict[str, Any] | None = None
-        self._wire = wire
-        self._timeout = timeout
-        self._decoder = frames.Decoder()
-        self._sending = threading.Lock()
-        try:
-            self._begin(args, also)
-        except BaseException:
-            wire.close()
-            raise
-
-    def _begin(self, args: Mapping[str, Any], also: Sequence[str]) -> None:
-        modules = collect(self.program)
-        for other in also:
-            modules = {**modules, **collect(other)}
-        # Who does not listen may yet have said why: the reader meets the end of the line as well, and what came before.
-        with contextlib.suppress(OSError):
-            self._wire.write(frames.FIRST_LINE)
-        while self._decoder.word is None:
-            self._read(time.monotonic() + self._timeout)
-        if self._decoder.noise:
-            log.debug("%s: before the program: %r", self.host, self._decoder.noise[-2000:])
-        if self._decoder.word != "ready":
-            raise no_python(self.host)
-        with contextlib.suppress(OSError):
-            self._wire.write(frames.opening(self.program, args, modules))
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Send the program a message; may be called from any thread."""
-        self._write(frames.control(message))
-
-    def send_data(self, source: Data) -> None:
-        """Send the program bytes, and their end."""
-        for piece in _pieces(source):
-            self._write(frames.data(piece))
-        self._write(frames.data(b""))
-
-    def send_piece(self, piece: bytes) -> None:
-        """Send the program some bytes, among messages; who wants no end of the data needs none."""
-        self._write(frames.data(piece))
-
-    def receive(self) -> dict[str, Any] | None:
-        """Wait for the program's next event.
-
-        Returns
-        -------
-        dict or None
-            None when the program has ended well; `result` then holds what it returned.
-
-        Raises
-        ------
-        NodeError
-            When the program raised, died, or was silent for too long; it is ended then.
-        UnreachableError
-            When the node was lost.
-        """
-        if self.result is not None:
-            return None
-        deadline = time.monotonic() + self._timeout
-        while (message := self._message()) is None:
-            self._read(deadline)
-        if "event" in message:
-            event: dict[str, Any] = message["event"]
-            return event
-        if "error" in message:
-            raise failure(message["error"], self.host, self.program, self._wire.stderr())
-        self.result = message["result"]
-        return None
-
-    def _message(self) -> dict[str, Any] | None:
-        try:
-            return self._decoder.message()
-        except ValueError as error:
-            self.close()
-            raise NodeError(f"{self.program}: {error}", host=self.host) from error
-
-    def _read(self, deadline: float) -> None:
-        try:
-            piece = self._wire.read(max(0.0, deadline - time.monotonic()))
-        except TimeoutError as error:
-            self.close()
-            raise silent(self.host, self.program, self._timeout) from error
-        if not piece:
-            self._lost()
-        try:
-            self._decoder.feed(piece)
-        except ValueError as error:
-            self.close()
-            raise NodeError(str(error), host=self.host, remedy="look at its login shell's start-up files") from error
-
-    def _write(self, piece: bytes) -> None:
-        try:
-            with self._sending:
-                self._wire.write(piece)
-        except OSError:
-            self._lost()
-
-    def _lost(self) -> None:
-        status = self._wire.status()
-        tail = self._wire.stderr()
-        noise = self._decoder.noise.decode("utf-8", "replace") if self._decoder.word is None else ""
-        self.close()
-        raise ended_early(self.host, self.program, status=status, noise=noise, tail=tail)
-
-    def close(self) -> None:
-        """End the program if it still runs, and the line."""
-        self._wire.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _pieces(source: Data) -> Iterator[bytes]:
-    if not hasattr(source, "read"):
-        yield from (piece for piece in source if piece)
-        return
-    while piece := source.read(PIECE):
-        yield piece
+MOST_FILES = 1 << 14
+LOGINS = 3
+"""Times ``connect_timeout``: a connection that is kept may first have to turn out to be dead, and a new one be made."""
 
 
 class Session:
@@ -197,17 +41,39 @@ class Session:
         Longest silence of a program, in seconds, where a call does not say another.
     endpoint : Endpoint or None
         How the node is reached; None for the driver's own node.
-    connection : fabric.Connection or None
-        Open connection to `endpoint`.
     """
 
-    def __init__(
-        self, node: Node, timeout: float, endpoint: Endpoint | None = None, connection: fabric.Connection | None = None
-    ) -> None:
+    def __init__(self, node: Node, timeout: float, endpoint: Endpoint | None = None) -> None:
         self.node = node
         self._timeout = timeout
         self._endpoint = endpoint
-        self._connection = connection
+        self._ready: tuple[Wire, bytes] | None = None
+        self._wires: list[Wire] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def connect(self) -> None:
+        """Log in, and have the node begin to get ready for the first program meanwhile.
+
+        Raises
+        ------
+        UnreachableError
+            With cause and remedy.
+        """
+        if self._endpoint is None:
+            return
+        wire = self._wire()
+        try:
+            with contextlib.suppress(OSError):
+                wire.write(frames.FIRST_LINE)
+            said = wire.read(LOGINS * self._endpoint.connect_timeout)
+        except TimeoutError as error:
+            wire.close()
+            raise explain(error, self._endpoint) from error
+        if not said and (refusal := wire.refusal()) is not None:
+            wire.close()
+            raise refusal
+        self._ready = (wire, said)
 
     def call(
         self,
@@ -266,20 +132,31 @@ class Session:
     ) -> Conversation:
         """Start a program on the node and return the line to it, for more than one question and answer."""
         silence = self._timeout if timeout is None else timeout
-        return Conversation(self._wire(), self.node.name, program, args, silence, also=also)
+        with self._lock:
+            ready, self._ready = self._ready, None
+        wire, said = (self._wire(), None) if ready is None else ready
+        return Conversation(wire, self.node.name, program, args, silence, also=also, said=said)
 
     def _wire(self) -> Wire:
-        if self._connection is None or self._endpoint is None:
-            return LocalWire()
-        try:
-            return SSHWire(self._connection)
-        except Exception as error:
-            raise explain(error, self._endpoint) from error
+        wire = LocalWire() if self._endpoint is None else SSHWire(self._endpoint)
+        with self._lock:
+            self._wires = [each for each in self._wires if not each.closed]
+            self._wires.append(wire)
+            closed = self._closed
+        if closed:
+            wire.close()
+        return wire
 
     def close(self) -> None:
-        """End the connection and with it all that still runs over it."""
-        if self._connection is not None:
-            self._connection.close()
+        """End all that still runs there; the connection itself is kept for a while."""
+        with self._lock:
+            self._closed = True
+            wires = [each for each in self._wires if not each.closed]
+        closing = [threading.Thread(target=wire.close) for wire in wires]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -310,13 +187,15 @@ class _Feeder:
                 self._conversation.close()
 
 
-def open_session(cluster: Cluster, node: Node) -> Session:
+def open_session(cluster: Cluster, node: Node, *, anew: bool = False) -> Session:
     """Connect to a node; the driver's own node needs no connection.
 
     Parameters
     ----------
     cluster : Cluster
     node : Node
+    anew : bool
+        Log in now, whatever connection an earlier command has left: groups, keys and sshd may have changed since.
 
     Returns
     -------
@@ -330,5 +209,27 @@ def open_session(cluster: Cluster, node: Node) -> Session:
     """
     if node.is_driver:
         return Session(node, cluster.limits.command_timeout)
+    _allow_many_files()
     endpoint = resolve(cluster, node)
-    return Session(node, cluster.limits.command_timeout, endpoint, fabric_connection(endpoint))
+    if anew:
+        retire(endpoint)
+    session = Session(node, cluster.limits.command_timeout, endpoint)
+    session.connect()
+    return session
+
+
+@functools.lru_cache(maxsize=1)
+def _allow_many_files() -> None:
+    """Let this process have as many descriptors open as it may: each line to a node takes some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - asyncio is loaded by who needs it
+    if name in {"Process", "start"}:
+        from provisioning import process
+
+        return getattr(process, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """What shows only when nodes are looked at together: logins by the run's own stacks, clocks, reach, shared storage.
 
 All nodes, and the driver among them, take part in one conversation over asyncssh, which is what the run will use;
-OpenSSH, which carries the bytes, is tried beside it. Fabric has been proven by whoever asked the nodes before.
+OpenSSH, which carries commands and bytes, and Fabric are tried beside it, with logins of their own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from provisioning import frames
-from provisioning.endings import no_python
+from provisioning.endings import ended_early, no_python
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.process import Process, start
-from provisioning.ssh import OpenSSHError, explain, openssh_argv, resolve
+from provisioning.ssh import OpenSSHError, explain, fabric_connection, openssh_argv, resolve
+from provisioning.wires import FabricWire
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -71,7 +72,7 @@ def hold(cluster: Cluster, nodes: Sequence[Node], paths: Sequence[str]) -> dict[
     ----------
     cluster : Cluster
     nodes : sequence of Node
-        Those that can be logged in to by Fabric.
+        Those that have answered before.
     paths : sequence of str
         Managed folders.
 
@@ -114,9 +115,11 @@ class _Meeting:
             except ProvisionError as error:
                 logins["asyncssh"] = error
             if not node.is_driver:
-                refused = await asyncio.to_thread(_try_openssh, self.cluster, node)
-                if refused is not None:
-                    logins["OpenSSH"] = refused
+                tries = {"OpenSSH": _try_openssh, "Fabric": _try_fabric}
+                answers = await asyncio.gather(
+                    *(asyncio.to_thread(each, self.cluster, node) for each in tries.values())
+                )
+                logins.update({stack: error for stack, error in zip(tries, answers, strict=True) if error is not None})
 
     async def ask(self, node: Node, message: Mapping[str, Any]) -> dict[str, Any] | None:
         """Ask one node; None when it is not there (any more)."""
@@ -238,12 +241,12 @@ def _host_of(cluster: Cluster, node: Node, seen_from: Node) -> str:
 
 
 def _try_openssh(cluster: Cluster, node: Node) -> ProvisionError | None:
-    """Log in as rsync will."""
+    """Log in as commands and rsync do, but by a connection of its own."""
     endpoint = resolve(cluster, node)
     seconds = 3 * endpoint.connect_timeout + 10
     try:
         process = subprocess.run(
-            [*openssh_argv(endpoint), frames.SHELL],
+            [*openssh_argv(endpoint, share=False), frames.SHELL],
             input=frames.FIRST_LINE,
             capture_output=True,
             check=False,
@@ -251,11 +254,36 @@ def _try_openssh(cluster: Cluster, node: Node) -> ProvisionError | None:
         )
     except subprocess.TimeoutExpired as error:
         return explain(TimeoutError(str(error)), endpoint)
+    if not process.stdout and process.returncode:
+        return explain(OpenSSHError(process.returncode, process.stderr.decode("utf-8", "replace")), endpoint)
+    return _judged(node, process.stdout)
+
+
+def _try_fabric(cluster: Cluster, node: Node) -> ProvisionError | None:
+    """Log in by Fabric."""
+    endpoint = resolve(cluster, node)
+    said = b""
+    try:
+        with fabric_connection(endpoint) as connection:
+            wire = FabricWire(connection)
+            wire.write(frames.FIRST_LINE)
+            while b"\n" not in said.partition(frames.MARKER)[2] and (piece := wire.read(3 * endpoint.connect_timeout)):
+                said += piece
+            wire.close()
+    except ProvisionError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever the stack raises is why it does not get in
+        return explain(error, endpoint)
+    return _judged(node, said)
+
+
+def _judged(node: Node, said: bytes) -> ProvisionError | None:
+    """Say what is wrong with the answer to the first line."""
     decoder = frames.Decoder()
     try:
-        decoder.feed(process.stdout)
+        decoder.feed(said)
     except ValueError as error:
         return NodeError(str(error), host=node.name, remedy="look at its login shell's start-up files")
     if decoder.word is None:
-        return explain(OpenSSHError(process.returncode, process.stderr.decode("utf-8", "replace")), endpoint)
+        return ended_early(node.name, frames.SHELL, status=1, noise=decoder.noise.decode("utf-8", "replace"), tail="")
     return None if decoder.word == "ready" else no_python(node.name)

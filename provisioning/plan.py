@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from provisioning.apply import Wave
 from provisioning.errors import ChangedError, NodeError, ProvisionError
 from provisioning.launch import open_session
 from provisioning.observing import Observation, Wanted, observe
@@ -111,11 +110,12 @@ class _State:
         self.renewals = 0
 
     def connect(self) -> None:
-        """Open one connection per node."""
+        """Open one connection per node; who looks at the access to nodes is let in by nothing but a login."""
+        anew = any(resource.name == "access" for resource in self.job.resources)
 
         def one(node: Node) -> None:
             self.job.on_event(node.name, {"title": "connect", "done": 0, "total": 0})
-            self.sessions[node.name] = open_session(self.job.cluster, node)
+            self.sessions[node.name] = open_session(self.job.cluster, node, anew=anew)
 
         self._each(self.job.nodes, one)
 
@@ -162,6 +162,8 @@ class _State:
 
     def apply(self, nodes: Sequence[Node]) -> bool:
         """Make the changes that are due on these nodes; return whether files of the driver changed meanwhile."""
+        from provisioning.apply import Wave
+
         differences = {node.name: self.applicable(node) for node in nodes}
         with ExitStack() as stack:
             wave = Wave(self.job.cluster, self.job.resources, self.wanted.desired, self.sessions, self.job.on_event)

@@ -1,4 +1,4 @@
-"""How a node is reached: one answer of `ssh -G`, handed as explicit values to Fabric, OpenSSH and asyncssh.
+"""How a node is reached: one answer of `ssh -G`, handed as explicit values to OpenSSH, asyncssh and Fabric.
 
 paramiko and asyncssh read ssh configuration differently from OpenSSH (`Include`, `Match`), so only `ssh -G` reads it.
 Host keys follow one policy in all three stacks: strict, from the cluster's own known_hosts first and then from the
@@ -46,11 +46,11 @@ __all__ = [
     "resolve",
 ]
 
+# Nodes are reached from many threads at once; importing a package with circles in several of them may show it half.
 _importing = threading.Lock()
-"""Nodes are reached from many threads at once; importing a package with circles in several of them may show it half."""
-
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 3
+KEPT_SECONDS = 60  # after its last use
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
     ----------
     endpoint : Endpoint
     share : bool
-        Whether one connection is kept (for 15 s after its last use) and shared by all that give the same values.
+        Whether one connection is kept (for `KEPT_SECONDS`) and shared by all that give the same values.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def openssh_argv(endpoint: Endpoint, *, share: bool = True) -> list[str]:
         trusted = [file.read_bytes() for file in endpoint.known_hosts if file.is_file()]
         digest = hashlib.sha256(b"\0".join([endpoint.to_json().encode(), *trusted])).hexdigest()[:20]
         path = runtime_dir() / f"{digest}.ssh"
-        sharing = ["-o", "ControlMaster=auto", "-o", "ControlPersist=15", "-o", f'ControlPath="{path}"']
+        sharing = ["-o", "ControlMaster=auto", "-o", f"ControlPersist={KEPT_SECONDS}", "-o", f'ControlPath="{path}"']
     return ["ssh", *config, "-T", *options, *sharing, endpoint.node.name]
 
 

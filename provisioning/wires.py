@@ -1,9 +1,10 @@
-"""Bytes to and from `/bin/sh` on a node: a local process, or a channel of an SSH connection."""
+"""Bytes to and from `/bin/sh` on a node: a local process, OpenSSH's client, or a channel of Fabric."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import os
 import select
 import signal
@@ -14,19 +15,34 @@ from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
 
 from provisioning.frames import SHELL
+from provisioning.ssh import openssh_argv
+from provisioning.ssh_errors import OpenSSHError, explain
 
 if TYPE_CHECKING:
     import fabric
 
-__all__ = ["LocalWire", "SSHWire", "Tail", "Wire"]
+    from provisioning.errors import ProvisionError
+    from provisioning.ssh import Endpoint
+
+__all__ = ["FabricWire", "LocalWire", "SSHWire", "Tail", "Wire", "retire"]
 
 PIECE = 1 << 16
 GRACE_SECONDS = 7
 """A little more than the bootstrap on a node takes to end a program and its children."""
 
+LEAVE_SECONDS = 1
+"""For a program on a node to end when its line does; later than that it ends by itself, and nobody waits for it."""
+
+SSH_FAILED = 255
+"""OpenSSH's own exit status."""
+
 
 class Wire(Protocol):
     """What a conversation needs of a transport."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the line was ended from this side."""
 
     def read(self, timeout: float) -> bytes:
         """Wait for bytes; none at the end. Raises TimeoutError."""
@@ -37,11 +53,17 @@ class Wire(Protocol):
     def close(self) -> None:
         """End the line, and with it the program."""
 
+    def release(self) -> None:
+        """End the line to a program that has said its last: as `close`, but nobody has to wait for it."""
+
     def stderr(self) -> str:
         """Give the last lines of standard error."""
 
     def status(self) -> int | None:
         """Give the exit status; None when the connection was lost. Waits a moment for it."""
+
+    def refusal(self) -> ProvisionError | None:
+        """Say why nobody was let in; None when that is not how it ended."""
 
 
 class Tail:
@@ -80,6 +102,8 @@ class LocalWire:
         Another way to come to that shell.
     """
 
+    grace = GRACE_SECONDS
+
     def __init__(self, command: Sequence[str] = (SHELL,)) -> None:
         # A session of its own: Ctrl-C is the driver's affair, and the node's side ends as a whole.
         self._process = subprocess.Popen(
@@ -93,12 +117,17 @@ class LocalWire:
         self._in, self._out = _open(self._process.stdin), _open(self._process.stdout)
         self._err = _open(self._process.stderr)
         self._tail = Tail(lambda: self._err.read(PIECE))
-        self._closed = threading.Lock()
+        self._closing = threading.Lock()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the line was ended from this side."""
+        return self._in.closed
 
     def read(self, timeout: float) -> bytes:
         """Wait for bytes; none at the end. Raises TimeoutError."""
         try:
-            if not select.select([self._out], [], [], timeout)[0]:
+            if not _readable(self._out.fileno(), timeout):
                 raise TimeoutError
             return self._out.read(PIECE)
         except ValueError:  # another thread has closed the line
@@ -115,12 +144,12 @@ class LocalWire:
 
     def close(self) -> None:
         """End the line, and with it the program."""
-        with self._closed:
+        with self._closing:
             if self._in.closed:
                 return
             self._in.close()
         try:
-            self._process.wait(GRACE_SECONDS)
+            self._wait(self.grace)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -129,6 +158,22 @@ class LocalWire:
         self._out.close()
         self._err.close()
 
+    def release(self) -> None:
+        """End the line to a program that has said its last: as `close`, but nobody has to wait for it."""
+        threading.Thread(target=self.close, daemon=True).start()
+
+    def _wait(self, seconds: float) -> int:
+        # Popen.wait with a time limit looks every 50 ms, which is longer than most programs here take to end.
+        with contextlib.suppress(AttributeError, OSError):
+            descriptor = os.pidfd_open(self._process.pid)
+            try:
+                if _readable(descriptor, seconds):
+                    return self._process.wait()
+            finally:
+                os.close(descriptor)
+            seconds = 0.0
+        return self._process.wait(seconds)
+
     def stderr(self) -> str:
         """Give the last lines of standard error."""
         return self._tail.text()
@@ -136,9 +181,60 @@ class LocalWire:
     def status(self) -> int | None:
         """Give the exit status. Waits a moment for it."""
         try:
-            return self._process.wait(GRACE_SECONDS)
+            return self._wait(self.grace)
         except subprocess.TimeoutExpired:
             return None
+
+    def refusal(self) -> ProvisionError | None:
+        """Return None: this machine lets us in."""
+        return None
+
+
+class SSHWire(LocalWire):
+    """`/bin/sh` by OpenSSH's client, over the one connection to the node that all share.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    """
+
+    grace = LEAVE_SECONDS
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        super().__init__([*openssh_argv(endpoint), SHELL])
+
+    def status(self) -> int | None:
+        """Give the exit status; None when the connection was lost. Waits a moment for it."""
+        status = super().status()
+        return None if status is None or status == SSH_FAILED or status < 0 else status
+
+    def refusal(self) -> ProvisionError | None:
+        """Say why nobody was let in; None when that is not how it ended."""
+        status = super().status()
+        if status != SSH_FAILED:
+            return None
+        return explain(OpenSSHError(status, self.stderr()), self._endpoint)
+
+
+def retire(endpoint: Endpoint) -> None:
+    """Let nobody else in by the connection that is kept: the next login is a new one. What runs over it goes on."""
+    argv = openssh_argv(endpoint)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            [argv[0], "-O", "stop", *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=endpoint.connect_timeout,
+        )
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    # not select, which knows no descriptor beyond 1023: a few hundred nodes have more
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(math.ceil(1000 * seconds)))
 
 
 def _open(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -147,8 +243,8 @@ def _open(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-class SSHWire:
-    """`/bin/sh` over a channel of an open SSH connection.
+class FabricWire:
+    """`/bin/sh` over a channel of an open connection of Fabric.
 
     Parameters
     ----------
@@ -163,6 +259,11 @@ class SSHWire:
         self._channel.exec_command(SHELL)
         self._tail = Tail(self._read_stderr)
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the line was ended from this side."""
+        return self._closed
 
     def _read_stderr(self) -> bytes:
         while True:
@@ -200,6 +301,10 @@ class SSHWire:
             self._closed = True
             self._channel.close()
 
+    def release(self) -> None:
+        """End the line, which takes no time here."""
+        self.close()
+
     def stderr(self) -> str:
         """Give the last lines of standard error."""
         return self._tail.text()
@@ -214,3 +319,7 @@ class SSHWire:
         status = int(self._channel.recv_exit_status())
         # paramiko says -1 where the server told no status, as when the connection breaks.
         return status if status >= 0 or self._transport.is_active() else None
+
+    def refusal(self) -> ProvisionError | None:
+        """Return None: who is not let in has no connection."""
+        return None

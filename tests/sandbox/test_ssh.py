@@ -20,9 +20,11 @@ import pytest
 from provisioning import trust
 from provisioning.errors import ProvisionError, UnreachableError
 from provisioning.inventory import Cluster, Node, load
-from provisioning.launch import open_session, start
+from provisioning.launch import Conversation, open_session, start
 from provisioning.parallel import for_each
 from provisioning.rsh import handover
+from provisioning.ssh import fabric_connection, openssh_argv, resolve
+from provisioning.wires import FabricWire
 
 if TYPE_CHECKING:
     from provisioning.sandbox.cluster import Sandbox
@@ -33,11 +35,16 @@ NO_CONFIG = {'ssh_config = "ssh_config"\n': ""}
 
 
 def by_fabric(cluster: Cluster, node: Node) -> None:
-    with open_session(cluster, node) as session:
-        assert session.call("provisioning.node.observe", {"questions": {}}) == {}
+    with fabric_connection(resolve(cluster, node)) as connection:
+        program, args = "provisioning.node.observe", {"questions": {}}
+        with Conversation(FabricWire(connection), node.name, program, args, 60) as talk:
+            assert talk.receive() is None
+            assert talk.result == {}
 
 
 def by_openssh(cluster: Cluster, node: Node) -> None:
+    with open_session(cluster, node) as session:
+        assert session.call("provisioning.node.observe", {"questions": {}}) == {}
     with handover(cluster, node) as given:
         argv = ["rsync", "-s", "--list-only", "node:/etc/hostname"]
         done = subprocess.run(argv, env=os.environ | given.env, capture_output=True, text=True, check=False)
@@ -230,7 +237,27 @@ def test_a_node_that_is_off_is_one_row_and_the_others_finish(
     assert str(lost).startswith("node2: ")
 
 
-def test_a_node_that_is_lost_while_fabric_runs_a_program(sandbox: Sandbox) -> None:
+def test_the_next_command_finds_the_connection_of_the_one_before(sandbox: Sandbox) -> None:
+    cluster = load(sandbox.cluster_file)
+    node = cluster.node("node3")
+    argv = openssh_argv(resolve(cluster, node))
+    with open_session(cluster, node) as session:
+        session.call("provisioning.node.observe", {"questions": {}})
+    before = subprocess.run([argv[0], "-O", "check", *argv[1:]], check=True, capture_output=True)
+    path = Path(next(value for value in argv if value.startswith("ControlPath=")).partition("=")[2].strip('"'))
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+    with open_session(cluster, node) as session, open_session(cluster, node, anew=True) as other:
+        for each in (session, other):
+            each.call("provisioning.node.observe", {"questions": {}})
+    after = subprocess.run([argv[0], "-O", "check", *argv[1:]], check=True, capture_output=True)
+    assert after.stderr != before.stderr, "the same process holds the connection"
+    # one that is dead is no obstacle
+    subprocess.run([argv[0], "-O", "exit", *argv[1:]], check=True, capture_output=True)
+    by_openssh(cluster, node)
+
+
+def test_a_node_that_is_lost_while_openssh_runs_a_program(sandbox: Sandbox) -> None:
     cluster = load(sandbox.cluster_file)
     with open_session(cluster, cluster.node("node2")) as session, session.open(MEET, {}, timeout=120) as talk:
         talk.send({"do": "clock"})

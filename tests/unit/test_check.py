@@ -235,7 +235,7 @@ def test_a_node_that_nobody_gets_into_is_told_for_each_stack(cluster: Cluster) -
     limits = Limits(connect_timeout=2)
     alone = dataclasses.replace(cluster, nodes=(LOCAL, lost), scheduler=LOCAL, limits=limits)
     found = hold(alone, [LOCAL, lost], [])
-    assert set(found["lost"].logins) == {"asyncssh", "OpenSSH"}
+    assert set(found["lost"].logins) == {"asyncssh", "OpenSSH", "Fabric"}
     assert all("refuses the connection" in str(error) for error in found["lost"].logins.values())
     assert found["local"].unreached == (("lost", "127.0.0.1:1", "Connection refused"),)
 

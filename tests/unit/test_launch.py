@@ -5,8 +5,9 @@ import hashlib
 import io
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -172,6 +173,22 @@ def test_a_node_without_python(monkeypatch: pytest.MonkeyPatch, session: Session
     assert caught.value.remedy == "install python3 there"
 
 
+def test_a_python_that_is_too_old_hands_over_to_a_newer_one(
+    monkeypatch: pytest.MonkeyPatch, session: Session, tmp_path: Path
+) -> None:
+    newer = f"python3.{min(sys.version_info.minor, 13)}"
+    for name in ("python3", newer):
+        (tmp_path / name).symlink_to(sys.executable)
+    only_old = frames.FIRST_LINE.replace(b"if sys.version_info < (3, 8)", b'if sys.executable.endswith("/python3")')
+    only_old = only_old.replace(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bytes(tmp_path))
+    monkeypatch.setattr(frames, "FIRST_LINE", only_old)
+    assert session.call(TALK, {"action": "environment"})["cmdline"].startswith(newer)
+    (tmp_path / newer).unlink()
+    monkeypatch.setattr(frames, "FIRST_LINE", only_old.replace(b"${PATH:+:$PATH}", b""))
+    with pytest.raises(NodeError, match=r"no Python 3\.8 or later"):
+        session.call(TALK, {"action": "environment"})
+
+
 def test_a_shell_that_refuses() -> None:
     with pytest.raises(NodeError, match="its login shell ended with status 1: This account is not available"):
         Conversation(LocalWire(["sh", "-c", "echo This account is not available; exit 1"]), "n", TALK, {}, 20)
@@ -283,3 +300,51 @@ def test_nobody_listens(cluster: Cluster) -> None:
         open_session(cluster, node)
     with pytest.raises(UnreachableError, match=r"nobody: 127\.0\.0\.1:1 refuses the connection"):
         asyncio.run(start(cluster, node, TALK, {}))
+
+
+@pytest.fixture
+def by_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Session]:
+    """Reach a node by an `ssh` that counts its starts, and then does what a test says."""
+    real = shutil.which("ssh")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    node = Node("far", address="127.0.0.1", port=1)
+
+    def opened(what: str) -> Session:
+        program = tmp_path / "ssh"
+        program.write_text(f'#!/bin/sh\n[ "$1" = -G ] && exec {real} "$@"\necho >> {tmp_path}/starts\n{what}\n')
+        program.chmod(0o755)
+        return open_session(dataclasses.replace(cluster, nodes=(node,)), node)
+
+    return opened
+
+
+def test_a_login_is_the_begin_of_the_first_program(by_ssh: Callable[[str], Session], tmp_path: Path) -> None:
+    with by_ssh("exec /bin/sh") as session:
+        for count in (1, 2):
+            assert session.call(TALK, {"action": "nothing"}) == {}
+            assert len((tmp_path / "starts").read_text().splitlines()) == count
+
+
+def test_who_is_not_let_in_by_openssh_is_told_why(by_ssh: Callable[[str], Session]) -> None:
+    with pytest.raises(UnreachableError, match=r"far: .* does not let"):
+        by_ssh("echo 'me@far: Permission denied (publickey).' >&2; exit 255")
+
+
+def test_a_connection_of_openssh_that_ends_is_lost(by_ssh: Callable[[str], Session], tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    os.mkfifo(end)
+    with (
+        by_ssh(f"exec 3<&0; /bin/sh <&3 & read line < {end}; kill -9 $!; exit 255") as session,
+        session.open(TALK, {"action": "chat"}) as talk,
+    ):
+        end.write_text("now\n")
+        with pytest.raises(UnreachableError, match="the connection was lost while"):
+            talk.receive()
+
+
+def test_what_still_runs_ends_with_its_session(by_ssh: Callable[[str], Session]) -> None:
+    with by_ssh("exec /bin/sh") as session:
+        told = session.open(TALK, {"action": "sleep"}).receive()
+    assert told is not None
+    assert gone(told["pid"])
+    assert gone(told["child"])

@@ -4,6 +4,7 @@ import errno
 import socket
 import stat
 import subprocess
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -82,10 +83,10 @@ def test_openssh_that_does_not_answer_on_this_machine_is_told_as_such(
     monkeypatch.setattr(ssh, "ASK_SECONDS", 0.2)
     monkeypatch.setattr(keys, "ASK_SECONDS", 0.2)
     ssh._ask_ssh.cache_clear()
-    if program == "ssh-keygen":
-        monkeypatch.setattr(launch, "resolve", lambda _cluster, _node: reached)
+    open_session = partial(launch.open_session, cluster, cluster.nodes[0])
+    login = open_session if program == "ssh" else partial(ssh.fabric_connection, reached)
     with pytest.raises(UnreachableError, match=f"{program}.* did not answer within 0.2 s") as caught:
-        launch.open_session(cluster, cluster.nodes[0])
+        login()
     assert caught.value.host == "node1"
     assert "overloaded" in str(caught.value.remedy)
 
