@@ -252,10 +252,8 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
 def _carry_out(
     verb: str, options: Options, cluster: Cluster, nodes: tuple[Node, ...], on_event: OnNodeEvent
 ) -> tuple[Report, int]:
-    from provisioning.calibration import calibrated
     from provisioning.plan import Job, run
     from provisioning.transfer.fanout import Fanout
-    from provisioning.verify import prove
 
     transfer = Fanout(options.sending)
     needs = wanted(options, cluster)
@@ -278,6 +276,9 @@ def _carry_out(
     proof = verb in {"verify", "up"} and not options.dry_run
 
     def proven(sessions: Mapping[str, Session], found: Report) -> Report:
+        from provisioning.calibration import calibrated
+        from provisioning.verify import prove
+
         found = prove(job, sessions, found)
         if verb == "up" or options.calibrate:
             found = calibrated(job, sessions, found, anew=options.calibrate)

@@ -27,9 +27,17 @@ MOST_NOISE = 1 << 20
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHONS = "python3 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8"
-# The loader reads not one byte more than the bootstrap: what follows on the line belongs to frames.
-_LOADER = """\
-import os, struct, zlib
+# The loader reads not one byte more than the bootstrap: what follows on the line belongs to frames. A Python that is
+# too old hands the very same command on to newer ones. No site module: programs for nodes use the standard library.
+_LOADER = f"""\
+import os, struct, sys, zlib
+if sys.version_info < (3, 8):
+    command = open("/proc/self/cmdline").read().split(chr(0))[1:-1]
+    for name in "{_PYTHONS}".split()[1:]:
+        check = [name, "-I", "-S", "-c", "import sys; sys.exit(sys.version_info < (3, 8))"]
+        if os.spawnvp(os.P_WAIT, name, check) == 0: os.execvp(name, [name] + command)
+    os.write(1, b"\\0timeeval-node/1 no-python\\n")
+    raise SystemExit(127)
 def take(n):
     b = b""
     while len(b) < n:
@@ -47,8 +55,8 @@ FIRST_LINE: Final = (
     "unset ENV BASH_ENV LANGUAGE PYTHONPATH PYTHONHOME DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH; "
     f'export LC_ALL=C.UTF-8 DOCKER_CONTEXT=default "PATH={_PATH}${{PATH:+:$PATH}}"; '
     f"for p in {_PYTHONS}; do "
-    '"$p" -I -S -c "import sys; sys.exit(sys.version_info < (3, 8))" </dev/null >/dev/null 2>&1 '
-    f"&& exec \"$p\" -I -X utf8 -c '{_LOADER}'; done; "
+    'command -v "$p" >/dev/null 2>&1 '
+    f"&& exec \"$p\" -I -S -X utf8 -c '{_LOADER}'; done; "
     "printf '\\000timeeval-node/1 no-python\\n'; exit 127\n"
 ).encode("ascii")
 

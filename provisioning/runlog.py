@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -96,6 +95,8 @@ class RunLog:
         self._level = logger.level
         logger.setLevel(logging.DEBUG)
         logger.addHandler(self._handler)
+        import importlib.metadata
+
         log.info("timeeval-cluster %s: %s", importlib.metadata.version("timeeval-cluster"), command_line(sys.argv))
         for old in runs(self._cluster)[:-RUNS]:
             shutil.rmtree(old, ignore_errors=True)

@@ -6,9 +6,10 @@ import logging
 import sys
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 from provisioning.plain import plain
 
@@ -33,6 +34,8 @@ class View:
 
     def __enter__(self) -> Self:
         if self._live:
+            from tqdm import tqdm
+
             self._bar = tqdm(unit="B", unit_scale=True, leave=False, dynamic_ncols=True, file=sys.stderr)
         return self
 

@@ -8,7 +8,6 @@ program may hand the very same pipes to another (`Channel.become`).
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import json
 import os
@@ -18,10 +17,12 @@ import struct
 import sys
 import threading
 import time
-import traceback
 import zlib
-from types import FrameType, ModuleType
-from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing alone would double the time until a program runs
+    from types import FrameType, ModuleType
+    from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 HEAD = struct.Struct(">Ic")
 CONTROL = b"J"
@@ -162,7 +163,7 @@ class Channel:
         return b"".join(parts)
 
 
-class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+class Sources:
     """Imports modules from source texts that the driver sent; packages above them are empty."""
 
     def __init__(self, modules: Dict[str, str]) -> None:
@@ -177,11 +178,11 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         """Find a module among the sent ones."""
         if fullname in self._modules:
             origin = fullname.replace(".", "/") + ".py"
-            spec = importlib.machinery.ModuleSpec(fullname, self, origin=origin)
+            spec = importlib.machinery.ModuleSpec(fullname, self, origin=origin)  # type: ignore[arg-type] # quacks like a Loader
             spec.has_location = True
             return spec
         if fullname in self._packages:
-            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
         return None
 
     def create_module(self, _: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
@@ -247,6 +248,8 @@ def run(source: int = 0, sink: int = 1) -> int:
         main: Callable[[Dict[str, Any], Channel], Dict[str, Any]] = module.main
         channel.send({"result": main(request["args"], channel)})
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
+        import traceback
+
         remedy = getattr(error, "remedy", None)
         plain = remedy is not None or isinstance(error, OSError)
         text = str(error) if plain else "{}: {}".format(type(error).__name__, error)

@@ -193,7 +193,7 @@ class _Survey:
             with contextlib.suppress(OSError):  # not empty, or not there
                 folder.rmdir()
         places = [str(state), str(results), *self.args["prefixes"], *self.args["datasets"]]
-        for folder in {nearest(path) for path in places}:
+        for folder in {Path(nearest(path)) for path in places}:
             for token in folder.glob(".timeeval-token-*-%s" % self.args["node"]):
                 with contextlib.suppress(OSError):
                     token.unlink()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import grp
 import os
-from pathlib import Path
-from typing import Any, Dict, List, Optional
+import stat
 
 from provisioning.node import tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, Dict, List, Optional
 
 CONTROL = ".timeeval-sync"
 SCHEMA = "timeeval.sync/1"
@@ -37,6 +40,8 @@ class Rights:
         self._group = group
         self._gid = -1
         if group is not None:
+            import grp
+
             try:
                 self._gid = grp.getgrnam(group).gr_gid
             except KeyError:
@@ -67,8 +72,18 @@ class Rights:
 
 def control(folder: str) -> Path:
     """Return the control folder; ValueError when something else has taken its name."""
-    path = Path(folder, CONTROL)
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
+    from pathlib import Path
+
+    return Path(_control(folder))
+
+
+def _control(folder: str) -> str:
+    path = folder + "/" + CONTROL
+    try:
+        ours = stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        ours = True
+    if not ours:
         raise ValueError("%s is not a folder, and not ours" % path)
     return path
 
@@ -80,7 +95,7 @@ def stage(folder: str) -> Path:
 
 def read_marker(folder: str) -> Optional[Dict[str, Any]]:
     """Return the marker ``{"schema", "files": {path: row}}``; None when the folder is not ours."""
-    marker = tree.read_json(str(control(folder) / "manifest.json"))
+    marker = tree.read_json(_control(folder) + "/manifest.json")
     if not isinstance(marker, dict) or marker.get("schema") != SCHEMA or not isinstance(marker.get("files"), dict):
         return None
     return marker
@@ -96,6 +111,8 @@ def environment_stamp(python: str) -> Optional[List[int]]:
 
     An environment is put in place by rename, so the identity of its ``pyvenv.cfg`` file tells which one it is.
     """
+    from pathlib import Path
+
     prefix = Path(python).parent.parent
     try:
         status = Path(python).stat()

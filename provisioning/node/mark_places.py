@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
 from provisioning.node.room import nearest
@@ -26,7 +27,7 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     seen: Dict[str, Any] = {}
     prefix = ".timeeval-token-%s-" % args["run"]
     for path in args["paths"]:
-        folder = nearest(path)
+        folder = Path(nearest(path))
         token = folder / (prefix + args["node"])
         if args["action"] == "leave":
             with contextlib.suppress(OSError):

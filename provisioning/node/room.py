@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any, Dict
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
 
 
-def nearest(path: str) -> Path:
+def nearest(path: str) -> str:
     """Return `path` or its nearest ancestor that exists."""
-    there = Path(path)
+    there = path
     while not os.path.lexists(there):
-        there = there.parent
+        there = there.rpartition("/")[0] or "/"
     return there
 
 
@@ -23,19 +26,22 @@ def room(path: str) -> Dict[str, Any]:
     """
     there = nearest(path)
     status = os.statvfs(there)
+    found = os.stat(there)  # noqa: PTH116 - see `observe`: no pathlib
     return {
-        "exists": str(there) == path,
-        "directory": there.is_dir(),
-        "nearest": str(there),
+        "exists": there == path,
+        "directory": stat.S_ISDIR(found.st_mode),
+        "nearest": there,
         "writable": os.access(there, os.W_OK | os.X_OK) and not status.f_flag & os.ST_RDONLY,
         "free": status.f_bavail * status.f_frsize,
         "inodes": status.f_favail if status.f_files else -1,
-        "device": there.stat().st_dev,
+        "device": found.st_dev,
     }
 
 
 def free_memory() -> int:
     """Return the bytes of memory that programs may still take on this machine."""
+    from pathlib import Path
+
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import stat
 import time
-from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+    Json = Any
+    """What `json.load` returns."""
+    Row = List[Any]
+    """`[size, mtime_ns, ctime_ns, inode, sha256]` of a file; the first four tell whether the last still holds."""
 
 CHUNK = 1 << 20
 LINK = "link:"
 """Begins the digest of a symbolic link; its size is the length of where it leads, in bytes."""
-
-Json = Any
-"""What `json.load` returns."""
-Row = List[Any]
-"""``[size, mtime_ns, ctime_ns, inode, sha256]`` of a regular file; the first four tell whether the last still holds."""
 
 
 def safe_path(path: object) -> str:
@@ -52,9 +53,11 @@ def open_folder(
         for part in parts:
             new = False
             if create:
-                with contextlib.suppress(FileExistsError):
+                try:
                     os.mkdir(part, 0o755, dir_fd=folder)
                     new = True
+                except FileExistsError:
+                    pass
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             if new and made is not None:
                 made(below)
@@ -171,7 +174,7 @@ def content_digest(entries: Iterable[Tuple[str, int, str]]) -> str:
 def read_json(path: str) -> Json:
     """Return what a JSON file holds; None when there is none, or none that can be read."""
     try:
-        with Path(path).open(encoding="utf-8") as stream:
+        with os.fdopen(os.open(path, os.O_RDONLY), encoding="utf-8") as stream:
             return json.load(stream)
     except (OSError, ValueError):
         return None
@@ -179,11 +182,13 @@ def read_json(path: str) -> Json:
 
 def write_json(path: str, document: Json, mode: int = 0o644) -> None:
     """Replace a JSON file atomically and durably."""
+    from pathlib import Path
+
     scratch = Path("%s.%d.part" % (path, os.getpid()))
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, separators=(",", ":"))
+            stream.write(json.dumps(document, separators=(",", ":")))  # dump itself would encode in Python, not in C
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)

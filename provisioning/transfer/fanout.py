@@ -6,10 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from provisioning.transfer.feed import Throttle
-from provisioning.transfer.relay import Relay
 from provisioning.transfer.route import Route, Sending, choose
-from provisioning.transfer.star import Star
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster
@@ -59,10 +56,16 @@ class Fanout:
         uploads = self.sending.uploads or cluster.limits.uploads
         linked = any(entry.link is not None for parcel in parcels for entry in parcel.manifest.entries)
         if route.kind == "star" and shutil.which("rsync") is not None and not linked:
+            from provisioning.transfer.star import Star
+
             rate = self.sending.bwlimit
             star = Star(uploads=uploads, bwlimit=None if rate is None else rate // min(uploads, len(missing)))
             star.spread(cluster, parcels, sessions, arrived, on_event)
             return
+        # late, as the star: most commands find nothing to send
+        from provisioning.transfer.feed import Throttle
+        from provisioning.transfer.relay import Relay
+
         throttle = Throttle(self.sending.bwlimit)
         relay = Relay(cluster, parcels, sessions, arrived, on_event, throttle=throttle, uploads=uploads)
         relay.carry(route.chain)
