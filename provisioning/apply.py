@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.locks import Held, beside, hold, within
-from provisioning.parallel import for_each
+from provisioning.parallel import for_each, together
 from provisioning.places import leaders
 from provisioning.resources.base import Task, Work
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from provisioning.inventory import Cluster, Node
-    from provisioning.launch import Session
+    from provisioning.launch import Conversation, Session
     from provisioning.resources.base import Difference, Parcel, Resource
     from provisioning.transfer.base import Arrival, OnNodeEvent, Transfer
 
@@ -89,8 +89,10 @@ class Wave:
         for resource in self.resources:
             if resource.name in changed:
                 locks |= {str(folder): beside(folder) for folder in resource.folders(self.cluster)}
-        self._leaders, self._failed = leaders(self.cluster, nodes, self.sessions, locks)
-        self._lock(stack, [node for node in nodes if node.name not in self._failed], locks)
+        lines: dict[str, Conversation] = {}
+        stack.callback(lambda: together(line.close for line in lines.values()))
+        self._leaders, self._failed = leaders(self.cluster, nodes, self.sessions, locks, lines)
+        self._lock(stack, [node for node in nodes if node.name not in self._failed], locks, lines)
         parcels = [self._led(parcel) for parcel in parcels]
         self._carry(nodes, differences, [parcel for parcel in parcels if parcel.missing], transfer)
         return self._failed
@@ -118,15 +120,22 @@ class Wave:
         }
         return replace(parcel, missing=missing)
 
-    def _lock(self, stack: ExitStack, nodes: Sequence[Node], locks: Mapping[str, PurePosixPath]) -> None:
+    def _lock(
+        self,
+        stack: ExitStack,
+        nodes: Sequence[Node],
+        locks: Mapping[str, PurePosixPath],
+        lines: Mapping[str, Conversation],
+    ) -> None:
         def one(node: Node) -> None:
             held = {folder: file for folder, file in locks.items() if self._leads(node.name, folder)}
             if held:
-                self._held[node.name] = hold(stack, self.sessions[node.name], held)
+                self._held[node.name] = hold(stack, self.sessions[node.name], held, lines.get(node.name))
 
         for name, outcome in for_each(nodes, one, parallel=self.cluster.limits.parallel).items():
             if isinstance(outcome, ProvisionError):
                 self._failed[name] = outcome
+        stack.callback(lambda: together(held.free for held in self._held.values()))
 
     def _carry(
         self, nodes: Sequence[Node], differences: Differences, parcels: Sequence[Parcel], transfer: Transfer

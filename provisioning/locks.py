@@ -90,7 +90,9 @@ def _clock() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath]) -> Held:
+def hold(
+    stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath], line: Conversation | None = None
+) -> Held:
     """Lock folders of a node until the stack is closed, this process ends or falls silent, or the node is lost.
 
     Parameters
@@ -100,6 +102,8 @@ def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath])
     session : Session
     locks : mapping
         Folder -> its lock file, see `within` and `beside`.
+    line : Conversation or None
+        With a program `HOLD` that is running already.
 
     Returns
     -------
@@ -119,9 +123,10 @@ def hold(stack: ExitStack, session: Session, locks: Mapping[str, PurePosixPath])
         "command": command_line(sys.argv),
     }
     files = {folder: str(file) for folder, file in locks.items()}
-    conversation = session.open(HOLD, {"locks": files, "holder": holder, "silence": SILENCE_SECONDS})
+    conversation = session.open(HOLD, {"silence": SILENCE_SECONDS}) if line is None else line
     stack.callback(conversation.close)
     try:
+        conversation.send({"do": "lock", "locks": files, "holder": holder})
         conversation.receive()
     except NodeError as error:
         if error.kind == "HeldError":

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from provisioning.errors import ProvisionError, UnreachableError
@@ -14,7 +14,7 @@ from provisioning.errors import ProvisionError, UnreachableError
 if TYPE_CHECKING:
     from provisioning.inventory import Node
 
-__all__ = ["for_each"]
+__all__ = ["for_each", "together"]
 
 T = TypeVar("T")
 
@@ -78,6 +78,15 @@ def for_each(
                 if timeout is not None and now - since > timeout:
                     note(node, UnreachableError(f"was not done within {timeout:g} s", host=node.name))
     return {node.name: done[node.name] for node in nodes}
+
+
+def together(calls: Iterable[Callable[[], object]]) -> None:
+    """Make calls that fail with nothing, each in a thread of its own, and wait for all of them."""
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _guarded(fn: Callable[[Node], T], node: Node) -> T | ProvisionError:

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from provisioning.errors import NodeError, ProvisionError
-from provisioning.parallel import for_each
+from provisioning.locks import HOLD, SILENCE_SECONDS
+from provisioning.parallel import for_each, together
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
     from provisioning.launch import Conversation, Session
 
-MEET = "provisioning.node.meet"
-
 
 def leaders(
-    cluster: Cluster, nodes: Iterable[Node], sessions: Mapping[str, Session], paths: Iterable[str]
+    cluster: Cluster,
+    nodes: Iterable[Node],
+    sessions: Mapping[str, Session],
+    paths: Iterable[str],
+    lines: dict[str, Conversation] | None = None,
 ) -> tuple[dict[tuple[str, str], str], dict[str, ProvisionError]]:
     """Find out which node acts for each place.
 
@@ -32,6 +35,8 @@ def leaders(
         Node name -> open session.
     paths : iterable of str
         Folders on the nodes, absolute; they need not exist.
+    lines : dict or None
+        Gets the lines to the nodes, node name -> one that can go on to lock folders; without it they are closed.
 
     Returns
     -------
@@ -51,7 +56,7 @@ def leaders(
     def ask(action: str) -> dict[str, dict[str, list[str]]]:
         def one(node: Node) -> dict[str, list[str]]:
             if node.name not in talks:
-                talks[node.name] = sessions[node.name].open(MEET, {})
+                talks[node.name] = sessions[node.name].open(HOLD, {"silence": SILENCE_SECONDS})
             args = {"action": action, "run": run, "node": node.name, "paths": wanted}
             talks[node.name].send({"do": "mark", "args": args})
             answer = talks[node.name].receive()
@@ -72,8 +77,10 @@ def leaders(
         finally:
             ask("remove")
     finally:
-        for talk in talks.values():
-            talk.close()
+        if lines is None:
+            together(talk.close for talk in talks.values())
+        else:
+            lines.update(talks)
     found = {}
     for name, answer in seen.items():
         if name not in errors:

@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List, Optional, Tuple
 
+from provisioning.node.stream import NoDoorError
+
 MARK = "timeeval-relay"
 HELLO = b"\0timeeval-relay/1 ready\n"
 VALID_SECONDS = 26 * 3600
@@ -36,10 +38,6 @@ door.connect(os.path.join(os.path.dirname(os.path.abspath(__file__)), "door"))
 door.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1]))])
 door.recv(1)
 """
-
-
-class NoDoorError(Exception):
-    """Nobody can be let in here, or reached from here."""
 
 
 class Door:

@@ -12,10 +12,16 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict
+from typing import TYPE_CHECKING, Any, Dict, List
+
+from provisioning.node import mark_places
 
 if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
+
+
+PATIENT = 10
+"""Times the silence that is allowed to a driver whose other nodes have yet to look for marks."""
 
 
 class HeldError(Exception):
@@ -27,19 +33,27 @@ class HeldError(Exception):
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Take ``{"locks": {folder: lock file}, "holder", "silence": seconds}``, say so, hold while the driver speaks."""
-    descriptors = []
+    """Obey ``{"do": "mark" | "lock", ...}``, one answer each; what is locked stays so while the driver speaks.
+
+    ``mark`` is for `provisioning.node.mark_places`; ``lock`` takes ``{"locks": {folder: lock file}, "holder"}``.
+    ``args["silence"]`` is how many seconds it may say nothing.
+    """
+    descriptors: List[int] = []
     try:
-        for folder, file in sorted(args["locks"].items()):
-            # one by one: what is locked must be known when the next lock fails
-            descriptors.append(_lock(folder, Path(file), args["holder"]))
-        channel.event({"locked": True})
-        while channel.receive(args["silence"]) is not None:
-            pass
+        while True:
+            asked = channel.receive(args["silence"] * (1 if descriptors else PATIENT))
+            if asked is None:
+                return {}
+            if asked.get("do") == "mark":
+                channel.event(mark_places.main(asked["args"], channel))
+            elif asked.get("do") == "lock":
+                for folder, file in sorted(asked["locks"].items()):
+                    # one by one: what is locked must be known when the next lock fails
+                    descriptors.append(_lock(folder, Path(file), asked["holder"]))
+                channel.event({"locked": True})
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-    return {}
 
 
 def _lock(folder: str, path: Path, holder: Dict[str, Any]) -> int:

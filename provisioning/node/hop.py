@@ -11,12 +11,14 @@ import json
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 from provisioning.node import stream
 from provisioning.node.arrival import Folder, Sorter
-from provisioning.node.doors import NoDoorError, Way
-from provisioning.node.stream import BEAT, BLOCK, BROKEN, END, ORDER, Frame, Waiting, started
+from provisioning.node.stream import BEAT, BLOCK, BROKEN, END, ORDER, Frame, NoDoorError, Waiting, started
+
+if TYPE_CHECKING:
+    from provisioning.node.doors import Way
 
 STALL_SECONDS = 12
 BEAT_SECONDS = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 import stat
@@ -237,6 +236,8 @@ def _kept(row: tree.Row) -> List[int]:
 
 def _sync(folder: str) -> None:
     """Make the file system's pending writes durable, once instead of once per file."""
+    import ctypes
+
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from provisioning.node import codec, stream, tree
 from provisioning.node.arrival import Folder
-from provisioning.node.doors import Door, NoDoorError, Way, opened
 from provisioning.node.hop import BEAT_SECONDS, Hop
 from provisioning.node.landing import Rights
-from provisioning.node.stream import started
+from provisioning.node.stream import NoDoorError, started
 
 if TYPE_CHECKING:
     import socket
 
     from provisioning.node.bootstrap import Channel
+    from provisioning.node.doors import Door, Way
 
 PATIENCE_SECONDS = 60
 """Of the driver, who says every few seconds that it is there."""
@@ -113,6 +113,8 @@ class Agent:
         self._channel.event({"present": self._folders[said["folder"]].compare(files, progress)})
 
     def _listen(self, public: str) -> None:
+        from provisioning.node.doors import Door
+
         try:
             self._door = Door(public)
         except (NoDoorError, OSError) as error:
@@ -133,6 +135,8 @@ class Agent:
                 self._came.set()
 
     def _connect(self, to: Dict[str, Any]) -> None:
+        from provisioning.node.doors import opened
+
         try:
             self._way = opened(to)
         except (NoDoorError, OSError) as error:

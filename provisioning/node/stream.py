@@ -12,8 +12,7 @@ import os
 import select
 import struct
 import threading
-from dataclasses import dataclass
-from typing import Any, Callable, Deque, List, Optional
+from typing import Any, Callable, Deque, List, NamedTuple, Optional
 
 from provisioning.node import codec
 
@@ -28,8 +27,11 @@ MOST_WAITING = 1 << 23
 """Bytes that wait at one place of a chain at most; beyond it the way back is blocked."""
 
 
-@dataclass(frozen=True)
-class Frame:
+class NoDoorError(Exception):
+    """Nobody can be let in here, or reached from here."""
+
+
+class Frame(NamedTuple):
     """One frame: what it is, how it is packed, its size unpacked, and its packed bytes."""
 
     kind: bytes

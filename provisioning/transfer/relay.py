@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from provisioning.errors import NodeError, ProvisionError, UnreachableError
 from provisioning.host_keys import host_keys
 from provisioning.node.codec import RAW
-from provisioning.parallel import for_each
+from provisioning.parallel import for_each, together
 from provisioning.ssh import resolve
 from provisioning.transfer import key
 from provisioning.transfer.base import Arrival
@@ -115,8 +115,7 @@ class Relay:
                 )
         finally:
             self._over.set()
-            for line in self.lines.values():
-                line.close()
+            together(line.close for line in self.lines.values())
 
     def _open(self) -> None:
         nodes = [line.session.node for line in self.lines.values()]
@@ -269,13 +268,10 @@ class Relay:
 
     def _stop(self, waiting: Mapping[str, Line]) -> None:
         """End a round everywhere; who is in the next one says what came meanwhile."""
-        stopping = {}
-        for name, line in waiting.items():
-            if name in self.left:
-                line.send({"do": "stop"})
-                stopping[name] = line
-            else:
-                line.close()
+        stopping = {name: line for name, line in waiting.items() if name in self.left}
+        for line in stopping.values():
+            line.send({"do": "stop"})
+        together(line.close for name, line in waiting.items() if name not in stopping)
         for name, answers in self._gather("stopped", stopping, SILENCE_SECONDS).items():
             try:
                 self.lines[name].refresh(answers)
