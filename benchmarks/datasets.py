@@ -2,8 +2,8 @@
 
 Hosts are network namespaces behind links of 50 Mbit/s each way (`benchmarks._netbed`); all of them share this
 machine's cores. Each side is a whole command, from its start to its end, and counts only if every host has the very
-bytes afterwards. `limit` is the time that the bytes of ``tar | zstd -1`` take at the rate of a plain TCP stream, which
-is measured in the same run.
+bytes afterwards. It is cold, with connections of its own, unless a row says that they were kept. `limit` is the time
+that the bytes of ``tar | zstd -1`` take at the rate of a plain TCP stream, which is measured in the same run.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ source = "{source}"
 path = "{data}/{name}"
 """
 LOCKED = 32
+TURNS = 5
+"""Of commands so short that one of them says little on a busy machine."""
+
 TEXT = 30_000_000
 """Bytes after which the text repeats: farther than a compressor of level 1 looks back."""
 
@@ -127,29 +130,38 @@ class Bench:
         self.packed = {name: packed(folder / name) for name in self.bytes}
         self.digests = {name: tree(folder / name) for name in self.bytes}
         self.goodput = bed.goodput()
+        # as where it is installed: a package has its byte code
+        self.env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._commands = 0
 
     # -- sides
 
     def run(self, *argv: str | Path) -> Side:
         """Run a command on the driver."""
         before, begin = self.bed.sent(), time.monotonic()
-        done = subprocess.run(self.bed.driver(*argv), capture_output=True, text=True, check=False)
+        done = subprocess.run(self.bed.driver(*argv), capture_output=True, text=True, check=False, env=self.env)
         side = Side(time.monotonic() - begin, self.bed.sent() - before, done.returncode)
         if done.returncode:
             sys.stderr.write(f"{argv[0]} ended with {done.returncode}: {done.stdout[-600:]} {done.stderr[-600:]}\n")
         return side
 
-    def ours(self, name: str, hosts: Sequence[Host], *options: str) -> Side:
-        """Run ``sync-datasets``."""
+    def ours(self, name: str, hosts: Sequence[Host], *, kept: bool = False) -> Side:
+        """Run ``sync-datasets``; `kept` lets it find the connections of the command before."""
+        self._commands += not kept
+        sockets = self.bed.folder / f"run{self._commands}"
+        sockets.mkdir(mode=0o700, exist_ok=True)
+        self.env["XDG_RUNTIME_DIR"] = str(sockets)
         file = self.bed.folder / "cluster.toml"
         tables = "".join(f'[host."{host.name}"]\naddress = "{host.address}"\n' for host in hosts)
         names = "[" + ", ".join(f'"{host.name}"' for host in hosts) + "]"
         file.write_text(CLUSTER.format(names=names, hosts=tables, source=self.folder / name, data=DATA, name=name))
         command = Path(sys.executable).with_name("timeeval-provision")
-        return self.run(command, "sync-datasets", "--cluster", file, *options)
+        return self.run(command, "sync-datasets", "--cluster", file)
 
-    def _rsync(self, name: str, host: Host, *options: str) -> list[str]:
+    def _rsync(self, name: str, host: Host, *options: str, kept: bool = False) -> list[str]:
         shell = f"ssh -F {self.bed.ssh_config}"
+        if kept:
+            shell += f" -o ControlMaster=auto -o ControlPersist=60 -o ControlPath={self.bed.folder}/rsync-%h"
         return ["rsync", "-a", *options, "-e", shell, f"{self.folder / name}/", f"{host.address}:{DATA}/{name}/"]
 
     def loop(self, name: str, hosts: Sequence[Host]) -> Side:
@@ -157,11 +169,11 @@ class Bench:
         sides = [self.run(*self._rsync(name, host)) for host in hosts]
         return Side(sum(side.seconds for side in sides), sum(side.sent for side in sides))
 
-    def parallel(self, name: str, hosts: Sequence[Host]) -> Side:
+    def parallel(self, name: str, hosts: Sequence[Host], *, kept: bool = False) -> Side:
         """Run an rsync with zstd to each host at the same time."""
         before, begin = self.bed.sent(), time.monotonic()
         options = ("--compress", "--zc=zstd", "--zl=1")
-        running = [subprocess.Popen(self.bed.driver(*self._rsync(name, host, *options))) for host in hosts]
+        running = [subprocess.Popen(self.bed.driver(*self._rsync(name, host, *options, kept=kept))) for host in hosts]
         for each in running:
             each.wait()
         return Side(time.monotonic() - begin, self.bed.sent() - before)
@@ -221,15 +233,19 @@ class Bench:
 
     def _nothing(self, six: Sequence[Host]) -> Iterator[Row]:
         self.first("small", six)
-        ours, peer = [], []
-        for _ in range(3):
-            ours.append(self.ours("small", six))
-            peer.append(self.parallel("small", six))
-        seconds = [statistics.median(side.seconds for side in sides) for sides in (ours, peer)]
-        work = "nothing changed, small files, 6 hosts, cold"
-        yield Row(f"{work}: parallel rsync", *seconds, "s", 1.0)
-        sent = statistics.median(side.sent for side in ours) / 6e3
-        yield Row(f"{work}: sent per host", sent, peer[0].sent / 6e3, "kB", 15, True)
+        for kept, most in ((False, 15), (True, 6)):
+            if kept:
+                self.ours("small", six, kept=True)
+                self.parallel("small", six, kept=True)
+            ours, peer = [], []
+            for _ in range(TURNS):
+                ours.append(self.ours("small", six, kept=kept))
+                peer.append(self.parallel("small", six, kept=kept))
+            seconds = [statistics.median(side.seconds for side in sides) for sides in (ours, peer)]
+            work = f"nothing changed, small files, 6 hosts, {'kept connections' if kept else 'cold'}"
+            yield Row(f"{work}: parallel rsync", *seconds, "s", 1.0)
+            sent = [statistics.median(side.sent for side in sides) / 6e3 for sides in (ours, peer)]
+            yield Row(f"{work}: sent per host", *sent, "kB", most, True)
         ours, peer = [], []
         for turn in range(3):
             file = self.folder / "small" / "part3" / "00003.csv"

@@ -21,7 +21,7 @@ ORDER, BLOCK, BEAT, END = b"O", b"B", b"H", b"E"
 BROKEN = b"X"
 """Never travels: the end of a stream that has no end, for who waits for its frames."""
 
-BLOCK_SIZE = 1 << 19
+BLOCK_SIZE = 1 << 17
 LARGEST = 1 << 24
 MOST_WAITING = 1 << 23
 """Bytes that wait at one place of a chain at most; beyond it the way back is blocked."""

@@ -18,7 +18,7 @@ ROWS = 4000
 """Files that one order names: who gets it need not wait for the rest of the list."""
 
 THREADS = 2
-AHEAD = 6
+AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)

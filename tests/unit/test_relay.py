@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import queue
 import random
@@ -375,3 +376,13 @@ def test_frames_carry_the_whole_order_and_an_end(source: Path) -> None:
     assert [frame.kind for frame in sent] == [stream.ORDER, *[stream.BLOCK] * (len(sent) - 2), END]
     assert stream.parse(sent[1].head() + sent[1].packed) == sent[1]
     assert isinstance(sent[-1], Frame)
+
+
+def test_offsets_may_lie_beyond_4_gib(tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.seek(5 << 30)
+        file.write(b"the end")
+    item = Item(0, tmp_path, "huge", (5 << 30) + 7, "0" * 64, (5 << 30) - 3)
+    order, block, end = frames([item], codec.RAW)
+    assert json.loads(order.unpack()) == [[0, "huge", (5 << 30) + 7, "0" * 64, (5 << 30) - 3]]
+    assert (block.unpack(), end.kind) == (b"\0\0\0the end", END)
