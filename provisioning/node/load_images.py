@@ -32,7 +32,8 @@ def load(store: Path, document: dict[str, Any], tell: Callable[[int], None]) -> 
         Folder of the packed layers.
     document : dict
         ``images``: [{"name", "config" (text), "layers" (all of them)}]; ``pieces``: [{"layer", "size", "form", "path",
-        "basis"}] of the layers that go into the archive; ``whole``: whether these are all of them.
+        "basis"}] of the layers that go into the archive; ``whole``: whether these are all of them; ``sizes``, where the
+        engine wants a manifest: bytes of all layers.
     tell : callable
         Gets the bytes given to the engine so far, and the same again while the engine works.
 
@@ -44,7 +45,8 @@ def load(store: Path, document: dict[str, Any], tell: Callable[[int], None]) -> 
         When the engine refuses.
     """
     with engine(tell) as stream, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        sizes = {piece["layer"]: piece["size"] for piece in document["pieces"]}
+        sizes = dict(document.get("sizes") or {}, **{piece["layer"]: piece["size"] for piece in document["pieces"]})
+        layout = document["whole"] or document.get("sizes") is not None
         done = 0
         for piece in document["pieces"]:
             with _layer(store, piece) as source:
@@ -56,9 +58,9 @@ def load(store: Path, document: dict[str, Any], tell: Callable[[int], None]) -> 
             digest = put(archive, config)
             layers = [blob(layer) for layer in image["layers"]]
             rows.append({"Config": blob(digest), "RepoTags": [image["name"]], "Layers": layers})
-            if document["whole"]:  # an OCI manifest says the sizes of all layers
+            if layout:  # an OCI manifest says the sizes of all layers
                 manifests.append(_manifest(archive, image, config, sizes))
-        if document["whole"]:
+        if layout:
             put(archive, b'{"imageLayoutVersion":"1.0.0"}', "oci-layout")
             index = {"schemaVersion": 2, "manifests": manifests}
             put(archive, json.dumps(index).encode(), "index.json")

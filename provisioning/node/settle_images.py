@@ -39,7 +39,8 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         ``store`` (folder), ``ledger`` (file in it), ``load`` (see `provisioning.node.load_images.load`, or None),
         ``images`` ({name: {"id", "print", "store"}}: what must come out), ``tag`` ({name: id}: what is there under
         another name), ``most`` (bytes that the store may keep), ``tops`` (file in the store that notes images
-        which only stand for layers: they are removed), ``kind`` (of the engine's store, or None).
+        which only stand for layers: they are removed), ``kind`` (of the engine's store, or None),
+        ``raw`` (file in the store that notes what a containerd store has as it travels).
     channel : Channel
         Gets an event per step, and one now and then while an image is loaded.
     """
@@ -56,8 +57,8 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     found = docker.inspect(list(args["images"]))
     wrong = [name for name, wanted in args["images"].items() if not docker.same(found[name], wanted, kind)]
     if not wrong:
-        for name in args["images"] if kind != "classic" else ():  # there the id says all that this would
-            creates(name)
+        wrong = [] if kind == "classic" else _broken(args, document)  # a classic store's id says all that this would
+    if not wrong:
         remove(before - {seen["id"] for seen in found.values() if seen is not None})
     elif document is None or document["whole"]:
         raise RefusedError(
@@ -69,9 +70,34 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     if not wrong and tops.exists():
         remove(set(read_json(str(tops)) or []) & set(docker.ids()))
         tops.unlink()
+    if document is not None and kind != "classic" and not wrong:
+        layers = {each["name"]: each["layers"] for each in document["images"]}
+        loaded = {seen["id"]: layers[name] for name, seen in found.items() if seen is not None and name in layers}
+        _note_raw(Path(args["store"]) / args["raw"], loaded)
     if document is not None:
         _conclude(Path(args["store"]), args, wrong, reason or "other images came out than were sent")
     return {"images": {name: seen["id"] for name, seen in found.items() if seen is not None}, "again": wrong}
+
+
+def _broken(args: dict[str, Any], document: dict[str, Any] | None) -> list[str]:
+    """Return which images cannot be made a container of, though they are listed; they come again with all layers."""
+    broken = []
+    for name in args["images"]:
+        try:
+            creates(name)
+        except RefusedError:
+            if document is None or document["whole"]:
+                raise
+            docker.docker("image", "rm", "--force", name)
+            broken.append(name)
+    return broken
+
+
+def _note_raw(file: Path, images: dict[str, list[str]]) -> None:
+    """Note what a containerd store has as it travels: a layer that was pulled lies there in another form."""
+    there = set(docker.ids())
+    known = {image: layers for image, layers in (read_json(str(file)) or {}).items() if image in there}
+    write_json(str(file), dict(known, **images))
 
 
 def _load(store: Path, document: dict[str, Any], there: set[str], channel: Channel) -> str:

@@ -16,6 +16,7 @@ from provisioning.errors import ProvisionError
 from provisioning.node.archive import DamagedError
 from provisioning.node.layers import chains
 from provisioning.node.load_images import full_name, load
+from provisioning.node.observe_images import observe
 from provisioning.node.pack import unpacked
 from provisioning.node.shelf import stored
 from provisioning.node.store import sweep
@@ -346,3 +347,43 @@ def test_only_files_with_names_of_ours_count_as_held():
     ]
     held = order_of(observed(store=rows), [ONE], MUCH).receiver.held
     assert held == {f"sha256:{'a' * 64}": (rows[0][0], "zst"), f"sha256:{'b' * 64}": (rows[1][0], "gz")}
+
+
+def test_a_containerd_store_is_spared_what_it_has_where_the_sizes_are_known():
+    there = [chains(ONE.layers)[0][7:23]]
+    seen = observed(chains=there, engine={"store": "containerd"})
+    found = order_of(seen, [ONE], MUCH, {ONE.layers[0]: 9})
+    assert (found.layers, found.whole, found.store) == ((ONE.layers[1],), False, "containerd")
+    assert Order.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert order_of(seen, [ONE], MUCH, {ONE.layers[1]: 9}).whole
+    assert order_of(seen | {"refused": {ONE.id: "no"}}, [ONE], MUCH, {ONE.layers[0]: 9}).whole
+
+
+def test_an_archive_that_leaves_out_layers_tells_a_containerd_store_their_sizes(store, engine):
+    data = layer_of({"a": noise(1)})
+    base, layer = digest(b"base"), keep(store, data)
+    wanted = document(store, [layer], receiver(store), whole=False, stack=[base, layer]) | {"sizes": {base: 77}}
+    load(store.folder, wanted, lambda _done: None)
+    members = read(engine)
+    (listed,) = json.loads(members["index.json"])["manifests"]
+    manifest = json.loads(members[f"blobs/sha256/{listed['digest'][7:]}"])
+    assert [(row["digest"], row["size"]) for row in manifest["layers"]] == [(base, 77), (layer, len(data))]
+    assert f"blobs/sha256/{base[7:]}" not in members, "an empty file in its place would be believed"
+
+
+@pytest.mark.parametrize("store_kind", ["overlay2", "io.containerd.snapshotter.v1"])
+def test_a_containerd_store_counts_what_came_from_us_and_is_there_still(tmp_path, monkeypatch, store_kind):
+    info = {"ServerVersion": "26", "DriverStatus": [["driver-type", store_kind]], "DockerRootDir": str(tmp_path)}
+    images = [{"Id": f"sha256:{number}", "RootFS": {"Layers": [digest(number.encode())]}} for number in ("1", "2")]
+    lines = "".join(f"echo '{json.dumps(image)}'; " for image in images)
+    (tmp_path / "docker").write_text(
+        f"#!/bin/sh\ncase \"$1 $2\" in\n'info --format') echo '{json.dumps(info)}';;\n"
+        f"'image ls') echo sha256:1; echo sha256:2;;\n'image inspect') {lines};;\nesac\n"
+    )
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "raw.json").write_text(json.dumps({"sha256:1": [digest(b"1")], "sha256:gone": [digest(b"3")]}))
+    asked = {"names": ["lab/one:1"], "store": str(tmp_path), "ledger": "refused.json", "raw": "raw.json"}
+    seen = observe(asked)
+    known = ("1", "2") if store_kind == "overlay2" else ("1",)
+    assert seen["chains"] == sorted(digest(number.encode())[7:23] for number in known)

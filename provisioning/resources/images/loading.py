@@ -53,6 +53,11 @@ def tops(node: Node) -> str:
     return ledger(node).replace("refused", "tops")
 
 
+def raw(node: Node) -> str:
+    """Return the name of a node's note of images whose layers its containerd store has as they travel."""
+    return ledger(node).replace("refused", "raw")
+
+
 def streamed(task: Task[ImagesPlan], order: Order, on_event: OnEvent) -> Order:
     """Send the layers of an order while they are packed; return what is left of it."""
     store, images = LayerStore(), [task.desired.images[name] for name in order.images]
@@ -86,6 +91,10 @@ def document(store: LayerStore, plan: ImagesPlan, order: Order) -> dict[str, Any
         "images": images,
         "pieces": [piece.to_json() for piece in order_pieces(store, plan, order)],
         "whole": order.whole,
+        # a manifest tells the sizes of all layers, also of those that are left out
+        "sizes": None
+        if order.store == "classic"
+        else {layer: store.raw_size(layer) for name in order.images for layer in plan.images[name].layers},
     }
 
 

@@ -61,7 +61,9 @@ class Order:
         return cls(tuple(row["images"]), tuple(row["layers"]), row["whole"], receiver, row["store"])
 
 
-def order_of(observed: Mapping[str, Any], lacking: Sequence[Built], memory: int) -> Order:
+def order_of(
+    observed: Mapping[str, Any], lacking: Sequence[Built], memory: int, sizes: Mapping[str, int] | None = None
+) -> Order:
     """Return what has to reach a node so that it has these images.
 
     Parameters
@@ -71,9 +73,16 @@ def order_of(observed: Mapping[str, Any], lacking: Sequence[Built], memory: int)
     lacking : sequence of Built
     memory : int
         Bytes that are free on the driver.
+    sizes : mapping of str to int, optional
+        Bytes of layers that are known; a containerd store is told those of layers that are left out.
     """
-    whole = observed["engine"]["store"] != "classic" or any(image.id in observed["refused"] for image in lacking)
+    whole = any(image.id in observed["refused"] for image in lacking)
     there = set() if whole else set(observed["chains"])
+    if observed["engine"]["store"] != "classic":
+        stacks = [zip(image.layers, chains(image.layers), strict=True) for image in lacking]
+        left_out = {layer for stack in stacks for layer, chain in stack if short(chain) in there}
+        whole = whole or not left_out <= (sizes or {}).keys()
+        there = set() if whole else there
     images = sorted(lacking, key=lambda image: (image.size, image.name))
     layers = [
         layer

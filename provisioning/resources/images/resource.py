@@ -63,6 +63,7 @@ class ImagesResource:
             "names": list(dict.fromkeys(names)),
             "store": str(layers_on_node(cluster)),
             "ledger": ledger(node),
+            "raw": loading.raw(node),
         }
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> ImagesPlan:
@@ -176,6 +177,7 @@ class ImagesResource:
                 "images": {name: plan.images[name].wanted() for name in names},
                 "tag": tags,
                 "tops": loading.tops(task.node),
+                "raw": loading.raw(task.node),
                 "kind": None if order is None else order.store,
                 "most": task.cluster.limits.layer_store << 30,
             }
@@ -216,7 +218,7 @@ class ImagesResource:
 
 
 def _load(node: Node, observed: Mapping[str, Any], plan: ImagesPlan, images: Sequence[Built]) -> Change:
-    return loading.load_change(node, observed, plan, images, order_of(observed, images, plan.memory))
+    return loading.load_change(node, observed, plan, images, order_of(observed, images, plan.memory, plan.sizes))
 
 
 def _contexts(observed: Mapping[str, Any], names: Iterable[str], plan: ImagesPlan) -> dict[str, str | None]:

@@ -47,7 +47,7 @@ def worthwhile(orders: Mapping[str, Order], sizes: Mapping[str, int], store: Lay
     if len(orders) != 1 or nodes != 1:
         return False
     (order,) = orders.values()
-    if order.whole or not order.receiver.zstd or order.receiver.held:
+    if order.whole or order.store != "classic" or not order.receiver.zstd or order.receiver.held:
         return False
     return not any(layer in store for layer in order.layers) and sum(sizes[name] for name in order.images) >= WORTH
 
