@@ -30,6 +30,7 @@ from provisioning.errors import UsageError
 from provisioning.sandbox.cluster import Sandbox
 from provisioning.sandbox.lifecycle import up
 
+PARTS = ("updates", "five", "nodes")
 BASE = "timeeval-demo/base-python:1"
 PACKAGES = ("numpy", "numpy.libs", "pandas", "scipy", "scipy.libs", "sklearn", "scikit_learn.libs", "joblib")
 ADDED = ("click", "tqdm")
@@ -191,59 +192,60 @@ def _stamped(entry: tarfile.TarInfo, seconds: int) -> tarfile.TarInfo | None:
     return entry
 
 
-def rows(bench: Bench) -> Iterator[Row]:
-    """Measure all cases of issue "Bytes"."""
+def rows(bench: Bench, parts: Sequence[str]) -> Iterator[Row]:
+    """Measure the cases of issue "Bytes" that belong to these parts."""
     site = [SITE / package for package in PACKAGES]
+    with bench.shaped():
+        for part in parts:
+            bench.forget()
+            yield from {"updates": _updates, "five": _five, "nodes": _nodes}[part](bench, site)
+
+
+def _updates(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
+    """Push an image, and what happens to it afterwards."""
     first = bench.pip_layer("first", site, 1_700_000_000)
     added = bench.pip_layer("added", [*site, *(SITE / package for package in ADDED)], 1_700_100_000)
     older = bench.scratch / "older"
-    install = [
-        str(SITE.parents[2] / "bin" / "uv"),
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(older),
-        OLDER,
-    ]
-    subprocess.run(install, check=True)
+    uv = str(SITE.parents[2] / "bin" / "uv")
+    subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--target", str(older), OLDER], check=True)
     bumped = bench.pip_layer("bumped", [*(p for p in site if p.name != "pandas"), older / "pandas"], 1_700_200_000)
 
-    name = "timeeval-benchmark/one:1"
+    name = bench.build("timeeval-benchmark/one:1", first, CODE)
+    yield from _both(bench, "image, first push", name, goals=(1 / 0.85, 1 / 0.7))
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    yield Row("image, first push: largest process of the driver", largest, None, "MB", 200, absolute=True)
+    bench.build(name, first, CODE + "changed = True\n")
+    yield from _both(bench, "one line changed", name, goals=(1000, 15 if os.geteuid() == 0 else 3))
+    nothing = bench.ours("node1", [name])
+    yield Row("everything current: KB per node", nothing.sent / 1e3, None, "KB", 10, absolute=True)
+    yield Row("everything current: time", nothing.seconds, None, "s")
+    bench.build(name, added, CODE)
+    yield from _both(bench, "requirement added", name, goals=(300, None))
+    bench.build(name, bumped, CODE)
+    yield from _both(bench, "requirement bumped", name, goals=(20, None))
+    if os.geteuid() == 0:
+        bench.build(name, bumped, CODE + "changed = 'again'\n")
+        yield from _both(bench, "one line changed, user of the group docker", name, goals=(1000, 3), user="nobody")
+
+
+def _five(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
+    """Push five images that share a base and have a layer of requirements each."""
+    names = []
+    for number in range(5):
+        layer = bench.pip_layer(f"five{number}", site, 1_700_300_000 + number)
+        names.append(bench.build(f"timeeval-benchmark/five{number}:1", layer, CODE + f"number = {number}\n"))
+    yield from _both(bench, "five images, own requirement layers", *names, goals=(5, None))
+
+
+def _nodes(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
+    """Push one image to one node, and to all of them."""
+    layer = bench.pip_layer("nodes", site, 1_700_400_000)
+    names = [bench.build("timeeval-benchmark/nodes:1", layer, CODE)]
+    one = bench.ours("node1", names)
     bench.forget()
-    bench.build(name, first, CODE)
-    with bench.shaped():
-        yield from _both(bench, "image, first push", name, goals=(1 / 0.85, 1 / 0.7))
-        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
-        yield Row("image, first push: largest process of the driver", largest, None, "MB", 200, absolute=True)
-        bench.build(name, first, CODE + "changed = True\n")
-        yield from _both(bench, "one line changed", name, goals=(1000, 15 if os.geteuid() == 0 else 3))
-        if os.geteuid() == 0:
-            bench.build(name, first, CODE + "changed = 'again'\n")
-            work = "one line changed, user of the group docker"
-            yield from _both(bench, work, name, goals=(1000, 3), user="nobody")
-        bench.build(name, added, CODE)
-        yield from _both(bench, "requirement added", name, goals=(300, None))
-        bench.build(name, bumped, CODE)
-        yield from _both(bench, "requirement bumped", name, goals=(20, None))
-        nothing = bench.ours("node1", [name])
-        yield Row("everything current: KB per node", nothing.sent / 1e3, None, "KB", 10, absolute=True)
-        yield Row("everything current: time", nothing.seconds, None, "s")
-
-        bench.forget()
-        names = []
-        for number in range(5):
-            layer = bench.pip_layer(f"five{number}", site, 1_700_300_000 + number)
-            names.append(bench.build(f"timeeval-benchmark/five{number}:1", layer, CODE + f"number = {number}\n"))
-        yield from _both(bench, "five images, own requirement layers", *names, goals=(5, None))
-
-        bench.forget()
-        one = bench.ours("node1", names[:1])
-        bench.forget()
-        every = bench.ours(",".join(node.name for node in bench.sandbox.nodes), names[:1])
-        work = f"driver bytes, {len(bench.sandbox.nodes)} nodes / one node"
-        yield Row(work, every.sent / one.sent, None, "x", 1.1, absolute=True)
+    every = bench.ours(",".join(node.name for node in bench.sandbox.nodes), names)
+    work = f"driver bytes, {len(bench.sandbox.nodes)} nodes / one node"
+    yield Row(work, every.sent / one.sent, None, "x", 1.1, absolute=True)
 
 
 def _both(
@@ -265,12 +267,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--mbit", type=float, help="rate to the nodes in Mbit/s (needs root and tc)")
     parser.add_argument("--sandbox", type=Path, default=Path(".sandbox"), help="folder of the practice cluster")
+    parser.add_argument("--part", action="append", choices=PARTS, help="measure only this; may be said several times")
     arguments = parser.parse_args()
     up(arguments.sandbox.resolve(), nodes=None, consent=_consent, say=lambda line: print(line, file=sys.stderr))
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(Sandbox.load(arguments.sandbox), Path(scratch), arguments.mbit)
         try:
-            show(rows(bench), as_json=arguments.json)
+            show(rows(bench, arguments.part or PARTS), as_json=arguments.json)
         finally:
             bench.forget()
             subprocess.run(["docker", "image", "rm", "--force", *bench.images], capture_output=True, check=False)
