@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.node import docker
+from provisioning.node.builder import builder
 from provisioning.node.proven_images import creates, ids, others, remove
 from provisioning.node.tools import BEAT, RefusedError, environment
 from provisioning.node.tree import digest_stream
@@ -53,7 +54,7 @@ def _build(store: Path, image: dict[str, Any], beat: Any) -> None:  # noqa: ANN4
     command = ["docker", "build", "--label", "%s=%s" % (LABEL, image["context"]), "--tag", name, "-"]
     with file.open("rb") as packed, tempfile.TemporaryFile() as words:
         process = subprocess.Popen(
-            command, env=dict(environment(), **docker.builder()), stdin=packed, stdout=words, stderr=words
+            command, env=dict(environment(), **builder()), stdin=packed, stdout=words, stderr=words
         )
         try:
             _wait(process, beat)

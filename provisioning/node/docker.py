@@ -5,10 +5,8 @@ The command line client is asked, not a library: it is where the engine is, and 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import subprocess
 from typing import Any
 
 from provisioning.node.tools import Beat, MissingError, RefusedError, remedy_for, run
@@ -43,15 +41,6 @@ def engine() -> dict[str, Any]:
         "machine": info.get("Architecture"),
         "root": info.get("DockerRootDir"),
     }
-
-
-@functools.lru_cache(maxsize=1)
-def builder() -> dict[str, str]:
-    """Return what chooses the builder: BuildKit where its client is, without attestations that make ids change."""
-    done = subprocess.run(
-        ["docker", "buildx", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-    )
-    return {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"} if done.returncode == 0 else {"DOCKER_BUILDKIT": "0"}
 
 
 def plain(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from provisioning.errors import ProvisionError
 from provisioning.node import docker
+from provisioning.node.builder import builder
 from provisioning.node.tools import RefusedError
 from provisioning.resources.images import context
 from provisioning.resources.images.saving import take_out
@@ -155,7 +156,7 @@ def _run_build(name: str, digest: str, packed: BinaryIO) -> None:
     done = subprocess.run(
         ["docker", "build", "--quiet", "--label", f"{LABEL}={digest}", "--tag", name, "-"],
         # the engine that everything else here asks: the one this user reaches without being told
-        env={**{name: value for name, value in os.environ.items() if name not in _ELSEWHERE}, **docker.builder()},
+        env={**{name: value for name, value in os.environ.items() if name not in _ELSEWHERE}, **builder()},
         stdin=packed,
         capture_output=True,
         check=False,
