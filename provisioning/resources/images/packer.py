@@ -19,7 +19,7 @@ FORMS: tuple[Form, ...] = ("zst", "gz")
 Tell = Callable[[bytes], None]
 
 BLOCK = 1 << 17
-LEVEL = "-3"
+LEVEL = "-6"
 ADAPTING = "--adapt=min=3,max=8"
 """As long as the line takes what is packed, it is packed fast; where the line is slower, packed better."""
 
