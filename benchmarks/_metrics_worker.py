@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 import tracemalloc
@@ -12,6 +13,10 @@ from typing import Any
 import numpy as np
 
 ARRAYS: dict[str, Any] = {}
+
+
+class CutError(BaseException):
+    """The work took the CPU time it may take; no Exception, because TimeEval 1.5 swallows some of those."""
 
 
 def load(path: str) -> Any:  # noqa: ANN401  an array of either numpy
@@ -47,14 +52,25 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         tracemalloc.stop()
         return {"megabytes": peak / 1e6}
     begin = time.process_time()
-    result = job()
+    signal.setitimer(signal.ITIMER_PROF, request.get("most", 0))
+    try:
+        result = job()
+    except CutError:
+        return {"seconds": time.process_time() - begin, "cut": True}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
     seconds = time.process_time() - begin
     if isinstance(result, np.ndarray):
         return {"seconds": seconds, "digest": hashlib.sha256(result.tobytes()).hexdigest()}
     return {"seconds": seconds, "value": float(result)}
 
 
+def cut(*_: object) -> None:
+    raise CutError
+
+
 def main() -> None:
+    signal.signal(signal.SIGPROF, cut)
     # What the other side prints must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
@@ -30,6 +31,8 @@ class Row:
         Whether `goal` limits `ours` itself.
     same
         Whether both sides gave the same result; None where that was not compared.
+    bound
+        The peer was stopped there: its cost, and with it the ratio, is at least what the row says.
     """
 
     work: str
@@ -39,6 +42,7 @@ class Row:
     goal: float | None = None
     absolute: bool = False
     same: bool | None = None
+    bound: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -72,9 +76,9 @@ def show(rows: Iterable[Row], *, as_json: bool) -> None:
             line.format(
                 row.work,
                 f"{row.ours:.3f}",
-                "" if row.peer is None else f"{row.peer:.3f}",
+                "" if row.peer is None else f"{'>' * row.bound}{row.peer:.3f}",
                 row.unit,
-                "" if row.ratio is None else f"{row.ratio:.1f}x",
+                "" if row.ratio is None else f"{'>' * row.bound}{row.ratio:.1f}x",
                 goal,
                 _mark(row.same),
                 _mark(row.met),
@@ -85,7 +89,8 @@ def show(rows: Iterable[Row], *, as_json: bool) -> None:
 
 def machine() -> str:
     """Return what the measurements depend on."""
-    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{system}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
 
 
 def _mark(value: bool | None) -> str:
