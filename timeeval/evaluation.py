@@ -120,6 +120,8 @@ class SlotPool:
 
 
 _pool = SlotPool()
+_DEAR = 0.5
+"""Seconds from which on an outcome is kept for a driver that may be killed on the very machine."""
 
 
 def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None, *, durable: bool = True) -> str:
@@ -134,7 +136,8 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
     pool : SlotPool, optional
         Whose process computes; default: this worker's own.
     durable : bool
-        Whether the kept outcome has to survive a power cut.
+        Whether the kept outcome has to survive a power cut, and may be asked for again. Otherwise it is kept for the
+        case that the driver is killed before it has recorded it, if it took longer than such a file is worth.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
     try:
         header, payload = decode(job)
         results_dir = Path(header["results_dir"])
-        kept = layout.kept_outcome(results_dir, attempt_id)
+        kept = layout.kept_outcome(results_dir, attempt_id) if durable else None
         if kept is not None:
             return kept.to_json()
         header |= {"host": host, "remote": "run_id" in attempt}  # an engine of this very machine names no run
@@ -166,7 +169,7 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
                 return Report(attempt_id, Outcome.INFRA, host, started, now, error=changed, changed=True).to_json()
         ending = _run(header, payload, results_dir, attempt_id, pool or _pool)
         report = _report(ending, attempt_id, host, started)
-        if header["kind"] == "experiment":
+        if header["kind"] == "experiment" and (durable or report.ended - report.started > _DEAR):
             layout.keep_outcome(results_dir, report, durable=durable)
     except Exception as error:  # noqa: BLE001 - an exception here would be taken for a broken worker
         report = Report(attempt_id, Outcome.INFRA, host, started, time.time(), error=f"{host}: {error!r}")
@@ -190,7 +193,7 @@ def end_run(run_id: str) -> None:
 
 def _run(header: dict[str, Any], payload: bytes, results_dir: Path, attempt_id: str, pool: SlotPool) -> Ending:
     work_dir = layout.work_dir(results_dir, attempt_id)
-    work_dir.mkdir(parents=True, exist_ok=True)
+    layout.make_folder(work_dir)
     run_id = run_of(attempt_id)
     header = {
         **header,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ import numpy as np
 from timeeval.constants import ANOMALY_SCORES_TS, EXECUTION_LOG, HYPER_PARAMETERS, METRICS_CSV, RAW_ANOMALY_SCORES_TS
 from timeeval.data_types import AlgorithmParameter, InputDimensionality, TrainingType
 from timeeval.errors import ScoresError
-from timeeval.fresh import fresh
+from timeeval.fresh import write_fresh
 from timeeval.series import features_of, labels_of, whole_of, write_scores
 from timeeval.times import Times
 from timeeval.utils.encode_params import dumps_params
@@ -176,6 +177,7 @@ class Experiment:
         extra_args: Mapping[str, Any] | None = None,
         on_phase: OnPhase = _silent,
         result: dict[str, Any] | None = None,
+        logged: bool = False,
     ) -> dict[str, Any]:
         """Train and run the algorithm, compute the metrics and write all files of the experiment.
 
@@ -187,6 +189,8 @@ class Experiment:
             Told when a phase begins.
         result
             Filled while the evaluation goes on, so that what is known survives an exception.
+        logged
+            What is printed goes to the experiment's log already.
 
         Returns
         -------
@@ -203,8 +207,8 @@ class Experiment:
         path.mkdir(parents=True, exist_ok=True)
         params = self.params = self.params.materialize()
         hyper_params = dumps_params(params)
-        (path / HYPER_PARAMETERS).write_text(hyper_params, encoding="utf-8")
-        with _log(path / EXECUTION_LOG) as log, contextlib.redirect_stdout(log):
+        write_fresh(f"{path}/{HYPER_PARAMETERS}", hyper_params.encode())
+        with contextlib.nullcontext() if logged else _to_log(path / EXECUTION_LOG):
             print(f"Starting evaluation of experiment {self.name}\n{'=' * 45}\n")
             try:
                 self._evaluate({**self.build_args(), **(extra_args or {})}, on_phase, found)
@@ -224,12 +228,12 @@ class Experiment:
         result.update(times)
         self._check(y_scores)
         on_phase("score", result)
-        write_metrics(path / METRICS_CSV, result)
-        write_scores(path / RAW_ANOMALY_SCORES_TS, y_scores)
+        write_metrics(f"{path}/{METRICS_CSV}", result)
+        write_scores(f"{path}/{RAW_ANOMALY_SCORES_TS}", y_scores)
         y_true, y_scores = self.scale_scores(self._labels(len(y_scores)), y_scores)
-        write_scores(path / ANOMALY_SCORES_TS, y_scores)
+        write_scores(f"{path}/{ANOMALY_SCORES_TS}", y_scores)
         last_error = self._score(y_true, y_scores, result)
-        write_metrics(path / METRICS_CSV, result)
+        write_metrics(f"{path}/{METRICS_CSV}", result)
         self.params.assess(y_true, y_scores)
         if last_error is not None:
             raise last_error
@@ -348,17 +352,19 @@ def _input(algorithm: Algorithm, path: Path, *, features_only: bool) -> Algorith
 
 
 @contextlib.contextmanager
-def _log(path: Path) -> Iterator[Any]:
-    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
-        yield log
+def _to_log(path: Path) -> Iterator[None]:
+    log = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+    with log, contextlib.redirect_stdout(log):
+        yield
 
 
-def write_metrics(path: Path, values: Mapping[str, float]) -> None:
+def write_metrics(path: str | Path, values: Mapping[str, float]) -> None:
     """Write one row as pandas would: shortest exact numbers, nothing for NaN."""
-    with fresh(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(values)
-        writer.writerow("" if math.isnan(value) else repr(float(value)) for value in values.values())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(values)
+    writer.writerow("" if math.isnan(value) else repr(float(value)) for value in values.values())
+    write_fresh(path, text.getvalue().encode())
 
 
 def json_values(result: Mapping[str, Any]) -> dict[str, float | None]:

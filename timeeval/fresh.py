@@ -10,12 +10,12 @@ from typing import TextIO
 
 
 @contextlib.contextmanager
-def fresh(path: Path) -> Iterator[TextIO]:
+def fresh(path: str | Path) -> Iterator[TextIO]:
     """Open a new text file for writing; what has its name, a link or a pipe as well, is removed and never opened.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Its name.
 
     Raises
@@ -23,7 +23,20 @@ def fresh(path: Path) -> Iterator[TextIO]:
     OSError
         If a folder has its name, or it cannot be made.
     """
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    with open(descriptor, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(_new(path), "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor, not a path
         yield file
+
+
+def write_fresh(path: str | Path, data: bytes) -> None:
+    """Write a new file like `fresh` does; for the many small ones of an experiment."""
+    with open(_new(path), "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.write(data)
+
+
+def _new(path: str | Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:
+        os.unlink(path)  # noqa: PTH108 - may be a text
+        return os.open(path, flags, 0o666)

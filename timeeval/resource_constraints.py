@@ -1,5 +1,6 @@
 """How much of a host one algorithm may use, and for how long."""
 
+import functools
 from dataclasses import dataclass
 
 from timeeval.durations import Duration, TimeSpan
@@ -68,9 +69,7 @@ class ResourceConstraints:
         return memory, cpu
 
     def _memory_share(self) -> int:
-        import psutil
-
-        return int(psutil.virtual_memory().total - GB) // self.tasks_per_host
+        return (_installed_memory() - GB) // self.tasks_per_host
 
     def _cpu_share(self) -> float:
         import psutil
@@ -84,3 +83,10 @@ class ResourceConstraints:
     def get_execute_timeout(self, timeout_overwrite: TimeSpan | None = None) -> TimeSpan:
         """Longest execution; ``timeout_overwrite`` wins if given."""
         return self.execute_timeout if timeout_overwrite is None else timeout_overwrite
+
+
+@functools.cache
+def _installed_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from timeeval.fresh import fresh
+from timeeval.fresh import fresh, write_fresh
 from timeeval.utils.datasets import LABEL, extract_features, load_dataset, load_labels_only
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 CACHE_BYTES = 256 * 1024**2
+_LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16  # between them, Python writes numbers without an exponent
 
 _Key = tuple[str, int, int]
 
@@ -93,11 +94,36 @@ def _load(path: Path) -> _Loaded:
     return loaded
 
 
-def write_scores(path: Path, scores: Array) -> None:
+def write_scores(path: str | Path, scores: Array) -> None:
     """Write numbers one per line, no header, no final newline: the text of ``ndarray.tofile`` with that separator."""
-    if scores.dtype.kind in "fiu":  # several times faster, and the same text: both are the repr of a Python number
-        with fresh(path) as file:
-            file.write("\n".join(map(repr, scores.ravel().tolist())))
+    kind, size = scores.dtype.kind, scores.dtype.itemsize
+    if kind == "f" and size <= 8:
+        text = _float_lines(np.ascontiguousarray(scores.ravel(), dtype=np.float64))
+    elif kind in "iu":
+        text = "\n".join(map(str, scores.ravel().tolist())).encode()
     else:
         with fresh(path) as file:
             scores.tofile(file, sep="\n")
+        return
+    write_fresh(path, text)
+
+
+def _float_lines(values: Array) -> bytes:
+    """Return the `repr` of each number in a line of its own.
+
+    orjson finds the same shortest digits more than ten times faster. It only writes exponents and what is not finite
+    in its own way, so those lines are made anew.
+    """
+    import orjson
+
+    if not len(values):
+        return b""
+    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].replace(b",", b"\n")
+    size = np.abs(values)
+    differing = np.flatnonzero(~((size >= _LEAST_PLAIN) & (size < _MOST_PLAIN) | (size == 0.0)))
+    if not len(differing):
+        return text
+    lines = text.split(b"\n")
+    for index, value in zip(differing.tolist(), values[differing].tolist(), strict=True):
+        lines[index] = repr(value).encode()
+    return b"\n".join(lines)

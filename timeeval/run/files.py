@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,8 +75,12 @@ class FilesHere:
 
     def want(self, rows: Iterable[ResultRow], *, scores: bool = False) -> None:  # noqa: ARG002 - all are here
         """Give the files of records their names that have not got them yet."""
-        for row in rows:
-            if row.attempt is not None:
+        try:
+            here = set(os.listdir(self._results_path / layout.PRIVATE / "attempts"))  # noqa: PTH208 - names only
+        except FileNotFoundError:
+            return
+        for row in rows if here else ():
+            if row.attempt in here:
                 try:
                     layout.publish(self._results_path, row.cell, row.attempt)
                 except OSError as error:  # the table matters more

@@ -52,7 +52,7 @@ def stage_dir(results_dir: Path, host: str) -> Path:
 def keep_outcome(results_dir: Path, report: Report, *, durable: bool = True) -> None:
     """Keep an outcome: it survives a killed process and, if `durable`, a power cut once this returns."""
     path = outcome_file(results_dir, report.attempt)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_suffix(".part")
     with partial.open("w", encoding="utf-8") as file:
         file.write(report.to_json())
@@ -134,9 +134,11 @@ def publish(results_dir: Path, cell: Cell, attempt_id: str, *, add: bool = False
         The experiment's folder holds other files of the same attempt, which stay; else it is replaced.
     """
     source = work_dir(results_dir, attempt_id)
+    target = experiment_dir(results_dir, cell)
+    if not add and _renamed(source, target):
+        return True
     if not source.is_dir():
         return False
-    target = experiment_dir(results_dir, cell)
     if add and target.is_dir():
         for file in [path for path in source.rglob("*") if path.is_file()]:
             place = target / file.relative_to(source)
@@ -149,6 +151,23 @@ def publish(results_dir: Path, cell: Cell, attempt_id: str, *, add: bool = False
         shutil.rmtree(target)
     source.rename(target)
     return True
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Give a folder its name if that takes nothing else; the common case, once per experiment."""
+    try:
+        os.rename(source, target)  # noqa: PTH104
+    except OSError:
+        return False
+    return True
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is above it, unless it is there; asks nothing where it has only to be made."""
+    try:
+        os.mkdir(folder)  # noqa: PTH102 - Path.mkdir costs several times as much
+    except OSError:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def tidy(results_dir: Path) -> None:

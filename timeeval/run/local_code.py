@@ -169,12 +169,20 @@ def _named_in_once(source: bytes) -> tuple[str, ...]:
     except (SyntaxError, ValueError):
         return ()
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.add(node.module.partition(".")[0])
     return tuple(sorted(names))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Go through all statements, but not into their expressions, which are most of a tree and import nothing."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, field, ()):
+            yield inner
+            yield from _statements(inner)
 
 
 # --- where they are imported ------------------------------------------------------------------------------------------

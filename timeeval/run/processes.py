@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -74,8 +75,24 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def oom_kills() -> int:
     """Return how many processes this machine's kernel has killed for want of memory since it started; 0 if unknown."""
     try:
-        text = Path("/proc/vmstat").read_bytes()
+        with open("/proc/vmstat", "rb", buffering=0) as file:  # noqa: PTH123 - before each experiment
+            text = file.read()
     except OSError:
         return 0
     _, found, rest = text.partition(b"\noom_kill ")
     return int(rest.partition(b"\n")[0]) if found else 0
+
+
+def oom_kills_lately() -> int:
+    """Return `oom_kills` as it was at most a second ago: to be asked before each experiment, however short."""
+    return _oom_kills_in(int(time.monotonic()))
+
+
+def forget_lately() -> None:
+    """Let `oom_kills_lately` look anew, because something was killed."""
+    _oom_kills_in.cache_clear()
+
+
+@functools.lru_cache(maxsize=1)
+def _oom_kills_in(_second: int) -> int:
+    return oom_kills()

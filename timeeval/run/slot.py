@@ -103,7 +103,7 @@ class Slot:
             self.close()
             self._start()
         watch = _Watch(log, cancelled, waits=bool(header.get("containers")))
-        oom_kills = processes.oom_kills()
+        oom_kills = processes.oom_kills_lately()
         try:
             self._send(header, payload)
         except OSError:
@@ -216,10 +216,9 @@ class Slot:
             message["cpu_seconds"],
             max(peak, watch.peak) if peak is not None else watch.peak or None,
         )
-        below = processes.descendants(self._process.pid)
-        resident = processes.resident_memory(self._process.pid, below)
+        resident = processes.resident_memory(self._process.pid, ())
         self._baseline = self._baseline or resident
-        if message["tired"] or resident > self._baseline + _LEAK or below:
+        if message["tired"] or resident > self._baseline + _LEAK:
             self.close()
         return ending
 
@@ -227,6 +226,7 @@ class Slot:
         assert self._process is not None  # noqa: S101
         code = self._process.wait(2)  # None: alive, but its end of the connection is closed
         self.close()
+        processes.forget_lately()  # what killed this one is not to be taken for the death of the next
         if watch.cancelled.is_set():
             return self._stopped(watch, Outcome.CANCELLED, "cancelled")
         if code == -signal.SIGKILL:

@@ -152,3 +152,34 @@ def test_a_run_records_the_digests() -> None:
         "a": hashlib.sha256(b"y").hexdigest(),
         "b": hashlib.sha256(b"x").hexdigest(),
     }
+
+
+def test_imports_are_found_wherever_a_statement_may_stand() -> None:
+    source = """
+import a.b
+def f():
+    for _ in range(3):
+        import c
+    else:
+        from d.e import x
+    try:
+        import f
+    except OSError:
+        import g
+    finally:
+        import h
+    match f:
+        case 1:
+            import i
+    from . import not_this
+class K:
+    async def m(self):
+        async with self:
+            while True:
+                import j
+if 1:
+    pass
+elif 2:
+    import k
+"""
+    assert local_code._named_in(source.encode()) == [*"acdfghijk"]

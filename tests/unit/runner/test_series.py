@@ -73,3 +73,13 @@ def test_scores_are_written_as_tofile_does(tmp_path_factory, scores):
     series.write_scores(folder / "ours", scores)
     scores.tofile(str(folder / "theirs"), sep="\n")
     assert (folder / "ours").read_bytes() == (folder / "theirs").read_bytes()
+
+
+@given(
+    scores=hnp.arrays(np.float64, 40, elements=st.floats(allow_subnormal=True) | st.floats(1e-6, 1e-3))
+    | hnp.arrays(np.float64, 40, elements=st.floats(1e15, 1e18))
+)
+def test_each_score_is_the_repr_of_a_number(tmp_path_factory, scores):
+    path = tmp_path_factory.getbasetemp() / "scores"
+    series.write_scores(path, scores)
+    assert path.read_text().split("\n") == [repr(value) for value in scores.tolist()]
