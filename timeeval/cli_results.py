@@ -17,6 +17,7 @@ ROW_SCHEMA = "timeeval.result/1"
 END_SCHEMA = "timeeval.run-end/1"
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FORMATS = ("parquet", "csv")
 
 
 @click.group("timeeval-results", context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +70,25 @@ def export_command(folder: Path, output: Path | None) -> None:
     except TimeEvalError as error:
         _fail(error, code_of(error))
     click.echo(f"{path}: {count} experiments")
+
+
+@results_command.command("tables")
+@click.argument("folder", type=FOLDER)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="parquet", show_default=True)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder; FOLDER/tables.")
+def tables_command(folder: Path, form: str, output: Path | None) -> None:
+    """Write all that the journal of a results FOLDER knows: runs, executions, attempts with hosts, metric values."""
+    from timeeval.errors import TimeEvalError
+    from timeeval.run.layout import run_folder
+    from timeeval.run.tables import write_tables
+
+    try:
+        results_path = run_folder(folder)
+        written = write_tables(results_path, output or results_path / "tables", form)
+    except TimeEvalError as error:
+        _fail(error, code_of(error))
+    for path, count in written.items():
+        click.echo(f"{path}: {count} rows")
 
 
 @results_command.command("watch")

@@ -23,13 +23,13 @@ def fresh(path: str | Path) -> Iterator[TextIO]:
     OSError
         If a folder has its name, or it cannot be made.
     """
-    with open(_new(path), "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(_new(path), "w", encoding="utf-8", newline="") as file:
         yield file
 
 
 def write_fresh(path: str | Path, data: bytes) -> None:
     """Write a new file like `fresh` does; for the many small ones of an experiment."""
-    with open(_new(path), "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(_new(path), "wb") as file:
         file.write(data)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -296,6 +296,16 @@ class Journal:
     def hosts_set_aside(self, run_id: str) -> list[tuple[str, str]]:
         """Return (host, reason) for hosts that a run set aside."""
         return list(self._query("SELECT host, reason FROM host_event WHERE run = ? ORDER BY id", (run_id,)))
+
+    @contextlib.contextmanager
+    def still(self) -> Iterator[Callable[[str], sqlite3.Cursor]]:
+        """Lend what queries the journal as it is at one moment."""
+        with self._guard, told(self._path):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection.execute
+            finally:
+                self._connection.execute("COMMIT")
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
