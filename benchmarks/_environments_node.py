@@ -44,9 +44,13 @@ def _install(args: dict[str, Any], channel: Channel) -> dict[str, float]:
 
 
 def _cpu() -> float:
-    """Return the seconds of CPU of the group that this node is: a container, or the whole machine."""
+    """Return the seconds of CPU of all that runs on this node: in its container, or on the whole machine."""
     nanoseconds = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
     if nanoseconds.exists():
-        return int(nanoseconds.read_text(encoding="ascii")) / 1e9
+        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+        groups = (line.split(":", 2) for line in lines)
+        own = next((path for _, kinds, path in groups if "cpuacct" in kinds.split(",")), "/")
+        container = nanoseconds.parent.joinpath(*own.split("/")[1:3], nanoseconds.name)
+        return int((container if own.startswith("/docker/") else nanoseconds).read_text(encoding="ascii")) / 1e9
     fields = dict(line.split() for line in Path("/sys/fs/cgroup/cpu.stat").read_text(encoding="ascii").splitlines())
     return int(fields["usage_usec"]) / 1e6
