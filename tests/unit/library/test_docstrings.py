@@ -32,7 +32,8 @@ def methods(kind: type) -> list[str]:
     return [
         name
         for name, value in vars(kind).items()
-        if not name.startswith("_") and isinstance(inspect.unwrap(getattr(kind, name)), type(methods) | property)
+        if not name.startswith("_")
+        and (isinstance(value, property) or inspect.isfunction(inspect.unwrap(getattr(kind, name, None))))
     ]
 
 
