@@ -50,7 +50,7 @@ def _pull(name: str, reference: str, loopback: int | None, beat: Any) -> None:  
     try:
         docker.docker("pull", "--quiet", reference, beat=beat, timeout=None)
     except RefusedError as error:
-        if loopback is not None and _reached(loopback) and "connect" in str(error):
+        if loopback is not None and reached(loopback) and "connect" in str(error):
             raise RefusedError(
                 "its engine does not share this host's loopback (it runs in a machine or a network of its own): %s"
                 % error,
@@ -62,7 +62,8 @@ def _pull(name: str, reference: str, loopback: int | None, beat: Any) -> None:  
         docker.docker("image", "rm", "--no-prune", reference)
 
 
-def _reached(port: int) -> bool:
+def reached(port: int) -> bool:
+    """Return whether something listens on a port of this host's loopback."""
     try:
         socket.create_connection(("127.0.0.1", port), _REACHED_SECONDS).close()
     except OSError:

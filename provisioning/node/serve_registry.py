@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -44,11 +45,15 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         channel.event({"absent": "there is no %s and no image %s on this host" % (PROGRAM, IMAGE), "remedy": _REMEDY})
         return {}
     Path(args["state"]).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="registry-", dir=args["state"]) as folder:
-        if shutil.which(PROGRAM) is not None:
-            _serve(Path(folder), channel)
-        else:
-            _contain(channel)
+    try:
+        with tempfile.TemporaryDirectory(prefix="registry-", dir=args["state"]) as folder:
+            if shutil.which(PROGRAM) is not None:
+                _serve(Path(folder), channel)
+            else:
+                _contain(channel)
+    finally:
+        with contextlib.suppress(OSError):  # another one serves from there
+            Path(args["state"]).rmdir()
     return {}
 
 
@@ -70,26 +75,29 @@ def _serve(folder: Path, channel: Channel) -> None:
     http = {"addr": "127.0.0.1:0", "secret": secrets.token_hex(16)}
     settings = {"version": "0.1", "log": {"level": "info"}, "storage": storage, "http": http}
     (folder / "config.yml").write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [PROGRAM, "serve", str(folder / "config.yml")],
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    )
-    try:
-        (folder / "pid").write_text(str(process.pid), encoding="utf-8")
-        assert process.stderr is not None  # noqa: S101 - it was asked for
-        port = _listening(process.stderr)
-        threading.Thread(target=_drain, args=(process.stderr,), daemon=True).start()
-        _attend(channel, port)
-    finally:
-        process.terminate()
+    ) as process:
+        words = process.stderr
+        assert words is not None  # noqa: S101 - it was asked for
+        drain = threading.Thread(target=_drain, args=(words,), daemon=True)
         try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            (folder / "pid").write_text(str(process.pid), encoding="utf-8")
+            port = _listening(words)
+            drain.start()
+            _attend(channel, port)
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            if drain.ident is not None:
+                drain.join()
 
 
 def _listening(words: IO[bytes]) -> int:

@@ -2,19 +2,24 @@
 
 import dataclasses
 import json
+import os
+import socket
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 
-from provisioning.errors import UsageError
+from provisioning.errors import ProvisionError, UsageError
 from provisioning.gate import quick
 from provisioning.inventory import Cluster, Image, Node, Push
+from provisioning.node import serve_registry
+from provisioning.node.tools import RefusedError
 from provisioning.receipt import Receipt, by_context, save
 from provisioning.resources.base import Needs
 from provisioning.resources.images import ImagesResource, context, ways
 from provisioning.resources.images.build import Built
 from provisioning.resources.images.recipes import Recipe, bases_of
-from provisioning.resources.images.registry import Named, _path
+from provisioning.resources.images.registry import Named, Own, _path
 from provisioning.resources.images.wanted import ImagesPlan
 from provisioning.resources.images.ways import Way
 from timeeval.errors import TimeEvalError
@@ -215,3 +220,59 @@ def test_stores_that_name_one_content_differently_are_equal_by_content():
 def test_what_was_built_of_other_things_is_not_one_image(other):
     with pytest.raises(TimeEvalError, match="different things"):
         proof(receipt(), receipt("node2", image="sha256:2", equal_by=other))
+
+
+# --- a registry of our own --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("listens", "why"), [(True, "does not share its loopback"), (False, "cannot be pushed to")])
+def test_an_engine_of_the_driver_with_a_loopback_of_its_own_is_named(cluster, tmp_path, monkeypatch, listens, why):
+    (tmp_path / "docker").write_text(
+        "#!/bin/sh\n[ $1 != push ] || { echo 'dial tcp: connect: connection refused' >&2; exit 1; }\n"
+    )
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = Own(cluster)
+        own._here = server.getsockname()[1]
+        if not listens:
+            server.close()
+        with pytest.raises(ProvisionError, match=why):
+            own.push([BASE])
+
+
+def test_a_registry_without_a_program_or_an_image_is_absent(tmp_path, monkeypatch):
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = []
+    channel = SimpleNamespace(event=said.append)
+    assert serve_registry.main({"state": str(tmp_path / "state"), "load": False}, channel) == {}
+    assert said[0]["absent"].startswith("there is no docker-registry and no image registry:2")
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_a_killed_registry_left_is_swept(tmp_path):
+    dead = tmp_path / "registry-dead"
+    dead.mkdir()
+    (dead / "pid").write_text("1")
+    os.utime(dead, (1, 1))
+    fresh = tmp_path / "registry-fresh"
+    fresh.mkdir()
+    serve_registry._sweep(tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["registry-fresh"]
+
+
+def test_a_registry_serves_until_it_is_told_to_end_and_leaves_nothing(tmp_path, monkeypatch):
+    program = tmp_path / "docker-registry"
+    program.write_text("#!/bin/sh\necho starting >&2\necho 'listening on 127.0.0.1:4711' >&2\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    said = []
+    channel = SimpleNamespace(event=said.append, receive=lambda: {"do": "end"})
+    assert serve_registry.main({"state": str(tmp_path / "state"), "load": False}, channel) == {}
+    assert said == [{"port": 4711}]
+    assert not (tmp_path / "state").exists()
+    program.write_text("#!/bin/sh\necho 'it is broken' >&2\n")
+    with pytest.raises(RefusedError, match="docker-registry does not start: it is broken"):
+        serve_registry.main({"state": str(tmp_path / "state"), "load": False}, channel)

@@ -15,6 +15,7 @@ from provisioning import forward
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.launch import open_session
 from provisioning.node import docker
+from provisioning.node.pull_images import reached
 from provisioning.node.tools import RefusedError, environment
 
 if TYPE_CHECKING:
@@ -133,7 +134,17 @@ class Own:
         if not self._here:
             self._there = self._stack.enter_context(_served(self._cluster))
             self._here = self._stack.enter_context(forward.to_node(self._cluster, self._cluster.scheduler, self._there))
-        self._digests |= pushed(f"localhost:{self._here}", images)
+        try:
+            self._digests |= pushed(f"localhost:{self._here}", images)
+        except ProvisionError as error:
+            if "connect" in error.message and reached(self._here):
+                raise ProvisionError(
+                    "this machine's engine does not share its loopback (it runs in a machine or a network of its own): "
+                    + error.message,
+                    host=self._cluster.driver.name,
+                    remedy="use --via load, which asks for nothing but the engine",
+                ) from error
+            raise
 
     def reference(self, node: Node, name: str) -> str:
         """Return what this node's engine is to pull."""
