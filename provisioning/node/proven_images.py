@@ -14,7 +14,7 @@ def creates(name: str) -> None:
     container = docker.docker(
         "create", "--pull", "never", "--network", "none", "--label", "timeeval.verify", name, "true"
     ).split()
-    docker.docker("rm", "--force", container[-1])
+    docker.docker("rm", "--force", "--volumes", container[-1])
 
 
 def ids(names: Iterable[str]) -> set[str]:

@@ -59,7 +59,7 @@ def _try(image: str, datasets: str | None, file: str | None, results: str) -> No
             raise RefusedError("it sees other files than this machine has there", "use an engine of this machine")
     finally:
         for container in docker.docker("ps", "--all", "--quiet", "--filter", "label=%s=%s" % (LABEL, token)).split():
-            docker.docker("rm", "--force", container)
+            docker.docker("rm", "--force", "--volumes", container)
         remove(target)
 
 

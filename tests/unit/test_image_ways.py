@@ -13,6 +13,7 @@ from provisioning.errors import ProvisionError, UsageError
 from provisioning.gate import quick
 from provisioning.inventory import Cluster, Image, Node, Push
 from provisioning.node import serve_registry
+from provisioning.node.proven_images import creates
 from provisioning.node.tools import RefusedError
 from provisioning.receipt import Receipt, by_context, save
 from provisioning.resources.base import Needs
@@ -276,3 +277,11 @@ def test_a_registry_serves_until_it_is_told_to_end_and_leaves_nothing(tmp_path, 
     program.write_text("#!/bin/sh\necho 'it is broken' >&2\n")
     with pytest.raises(RefusedError, match="docker-registry does not start: it is broken"):
         serve_registry.main({"state": str(tmp_path / "state"), "load": False}, channel)
+
+
+def test_a_container_that_only_proves_leaves_no_volume(tmp_path, monkeypatch):
+    (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n[ $1 != create ] || echo c1\n')
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    creates("lab/one:1")
+    assert (tmp_path / "said").read_text().splitlines()[1] == "rm --force --volumes c1"
