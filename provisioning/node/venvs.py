@@ -13,6 +13,7 @@ from typing import Any, Dict, List
 from provisioning.node import records
 
 MARKER = ".timeeval"
+BYTE_CODE = "__pycache__"
 SCHEMA = "timeeval.environment/1"
 
 # left for a moment to find out which nodes share a folder
@@ -33,6 +34,7 @@ def site_packages(prefix: Path) -> Path:
 def walk(prefix: Path) -> Seen:
     """Return {path: [size, mtime_ns] or [target of a link]} of all files below `prefix` but byte code and our notes.
 
+    Of byte code only its folders are named: interpreters write to them, but a run that had to compile would count it.
     One stat per file and no reading: what was edited, removed or added since the last look shows here.
     """
     seen: Seen = {}
@@ -43,7 +45,10 @@ def walk(prefix: Path) -> Seen:
         with os.scandir(root + folder) as entries:
             for entry in entries:
                 path = folder + entry.name
-                if entry.name == "__pycache__" or path == MARKER or path.startswith(_TRACE):
+                if path == MARKER or path.startswith(_TRACE):
+                    continue
+                if entry.name == BYTE_CODE:
+                    seen[path] = []
                     continue
                 if entry.is_symlink():
                     seen[path] = [os.readlink(entry.path)]  # noqa: PTH115 - Path.readlink came with 3.9
@@ -69,6 +74,8 @@ def edited(prefix: Path, noted: Seen, *, deep: bool = False) -> list[str]:
     for path in sorted(set(now) | set(noted)):
         if path not in now:
             lines.append("%s is missing" % path)
+        elif path.endswith("/" + BYTE_CODE):
+            continue
         elif path in promises and (deep or now[path] != noted.get(path)):
             if digest_of(prefix / path, promises[path]) != promises[path]:
                 lines.append("%s was changed" % path)

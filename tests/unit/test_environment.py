@@ -226,7 +226,7 @@ def test_a_project_that_changed_under_its_old_version_is_installed(made):
     assert (lab.packages() / "pkg" / "__init__.py").read_text() == "answer = 43\n"
 
 
-@pytest.mark.parametrize("deed", ["edit", "add", "remove", "pip"])
+@pytest.mark.parametrize("deed", ["edit", "add", "remove", "pip", "byte code"])
 def test_site_packages_changed_by_hand_are_noticed(made, deed):
     lab = made
     assert lab.look()[2].empty
@@ -237,6 +237,8 @@ def test_site_packages_changed_by_hand_are_noticed(made, deed):
         (lab.packages() / "stray.pth").write_text("import sys\n")
     elif deed == "remove":
         victim.unlink()
+    elif deed == "byte code":
+        shutil.rmtree(victim.parent / "__pycache__")
     else:
         shutil.rmtree(lab.packages() / "dep-1.0.dist-info")
     assert len(lab.look()[2].changes) == 1
@@ -246,6 +248,12 @@ def test_what_was_changed_by_hand_is_made_anew(made):
     (made.packages() / "dep" / "__init__.py").write_text("version = 'mine'\n")
     made.make()
     assert made.look()[2].empty
+
+
+def test_byte_code_that_an_interpreter_adds_is_not_a_change(made):
+    (made.packages() / "share" / "__pycache__").mkdir(parents=True)
+    (made.packages() / "dep" / "__pycache__" / "other.pyc").write_bytes(b"x")
+    assert venvs.look(made.prefix)["edited"] == venvs.look(made.prefix, deep=True)["edited"] == []
 
 
 def test_a_file_that_was_only_touched_is_not_a_change(made):
