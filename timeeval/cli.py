@@ -113,8 +113,13 @@ def _run(experiment: Path, arguments: Sequence[str], options: dict[str, Any], de
 
 def _detached(options: dict[str, Any]) -> Detached:
     """Go on as a driver without a terminal; the process that was called ends here, once it knows what became of it."""
+    from timeeval.cluster.outliving import why_not
     from timeeval.run.detaching import LOG, Detached, detach
 
+    if (found := why_not()) is not None:
+        cause, remedy = found
+        click.echo(f"timeeval-run: a driver started from here does not go on after logout: {cause}. {remedy}", err=True)
+        sys.exit(Exit.FAILED)
     answer = detach()
     if isinstance(answer, Detached):
         return answer

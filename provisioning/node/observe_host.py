@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from provisioning.node import logind
 from provisioning.node.docker import docker
 from provisioning.node.room import room
 from provisioning.node.tools import RefusedError, run
@@ -57,6 +58,7 @@ def observe(question: Dict[str, Any]) -> Dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory": _memory(),
         "rsync": _rsync(),
+        "logout": logind.peril(),
         "docker": _docker(),
         "rooms": {path: room(path) for path in question["paths"]},
     }

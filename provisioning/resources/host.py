@@ -102,6 +102,11 @@ class Host:
         for path, room in observed["rooms"].items():
             self._room(path, room, observed["user"], found)
         self._size(node, observed, found)
+        if observed["logout"] is not None and not node.is_driver:
+            found.warning(
+                f"{observed['logout']['message']}, so a cut of the network ends what runs there and it drives no run",
+                observed["logout"]["remedy"],
+            )
         return Difference(findings=found.all())
 
     def _identity(self, node: Node, observed: Mapping[str, Any], desired: Demands, found: Findings) -> None:

@@ -50,6 +50,7 @@ def host(name: str, **changes: Any) -> dict[str, Any]:
         "cores": 4,
         "memory": {"total": 8 * GIB, "available": 7 * GIB, "swap": 0},
         "rsync": "3.2.7",
+        "logout": None,
         "docker": {"version": "20.10", "limits_memory": True, "root": "/var/lib/docker", "room": dict(room)},
         "rooms": {"/srv/data": dict(room)},
         **changes,
@@ -80,6 +81,12 @@ def test_good_hosts_have_no_findings(cluster: Cluster) -> None:
     ("changes", "severity", "message", "remedy"),
     [
         ({"rsync": None}, "error", "rsync is not installed", "apt-get install rsync"),
+        (
+            {"logout": {"message": "logind ends it", "remedy": "loginctl enable-linger bench"}},
+            "warning",
+            "logind ends it, so a cut of the network ends what runs there and it drives no run",
+            "loginctl enable-linger bench",
+        ),
         ({"docker": {"error": "not reached", "remedy": "start it"}}, "error", "not reached", "start it"),
         ({"wanted_python": {"minor": "3.11", "executable": None}}, "error", "no python3.11", "apt-get"),
         ({"cores": 0}, "warning", "1 experiments at a time on 0 cores", "fewer slots"),

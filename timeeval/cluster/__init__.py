@@ -20,6 +20,7 @@ from timeeval.engines import naming
 from timeeval.engines.dask_engine import RUN_JOB, DaskEngine
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.launching import Host
+from timeeval.engines.line import ATTACH
 from timeeval.engines.overwrites import wishes_of
 from timeeval.errors import EngineError, TimeEvalError
 from timeeval.run.session import Place
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from timeeval.run.session import Request
 
 LOGS = "dask-logs"
+OUTLIVING = "timeeval.cluster.outliving"
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +187,8 @@ class NodeLauncher:
         """See `timeeval.engines.launching.Launcher`."""
         from provisioning.process import start
 
+        # a guard is to outlive the login that starts it, whatever logind makes of that
+        program = OUTLIVING if program == ATTACH else program
         with translated(EngineError):
             return _Process(await start(self._cluster, self._nodes[host.name], program, args))
 

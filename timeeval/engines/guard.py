@@ -217,6 +217,7 @@ class Guard:
                 "boot": sweeping.boot_id(),
                 "address": bindable(candidates),
                 "swept": hello.get("swept", []),
+                "logout": hello.get("logout"),
                 "ack": self.taken,
             }
             for message in (ready, *self.kept):

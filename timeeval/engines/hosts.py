@@ -151,6 +151,9 @@ class GuardedHost:
         self.address = ready["address"]
         for run in ready.get("swept", []):
             logger.warning("%s: what the dead run %s had left there was removed", self.name, plain(str(run)))
+        if isinstance(lost := ready.get("logout"), dict):
+            said = (self.name, plain(str(lost.get("message"))), plain(str(lost.get("remedy"))))
+            logger.warning("%s: %s, so a cut of the network ends what runs there whatever the lease; %s", *said)
 
     async def spawn(self, child: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Start a child and return its first words; raises `EngineError` with its last ones."""
