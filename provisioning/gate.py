@@ -15,6 +15,7 @@ from provisioning.receipt import Receipt, by_context, covers, disagreements, loa
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
+    from provisioning.launch import Session
     from provisioning.resources.base import Needs
 
 LOOK = "provisioning.node.look"
@@ -44,6 +45,26 @@ def quick(cluster: Cluster, nodes: Sequence[Node], needs: Needs) -> dict[str, Re
 
 
 def _look(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
+    receipt = _covering(cluster, node, needs)
+    with open_session(cluster, node) as session:
+        return _agreeing(cluster, session, receipt, needs)
+
+
+def standing(cluster: Cluster, session: Session, needs: Needs) -> Receipt:
+    """Do the same for the one node that a session leads to; raises `NotVerifiedError` where its receipt does not hold.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    session : Session
+        Open.
+    needs : Needs
+        With folders as nodes have them.
+    """
+    return _agreeing(cluster, session, _covering(cluster, session.node, needs), needs)
+
+
+def _covering(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
     receipt = load(cluster, node)
     if receipt is None:
         raise NotVerifiedError(unproven(cluster, node), host=node.name)
@@ -53,20 +74,24 @@ def _look(cluster: Cluster, node: Node, needs: Needs) -> Receipt:
             f"images were built there, equal by context, not by content: {', '.join(built)}; "
             f"{cluster.file.name} does not allow that (by_context under [push])"
         )
-    if not lines:
-        files: Mapping[str, Sequence[str]] = {str(need.path): need.files for need in needs.datasets}
-        with open_session(cluster, node) as session:
-            clocks: list[float] = []
-
-            def listen(event: dict[str, Any]) -> None:
-                if "clock" in event:
-                    clocks.append(float(event["clock"]) - time.time())
-
-            asked = question(cluster, files, needs.images)
-            seen = session.call(LOOK, asked, timeout=LOOK_SECONDS, on_event=listen)
-        lines = [*disagreements(receipt, seen), *_clock(receipt, clocks)]
     if lines:
         raise NotVerifiedError("; ".join(lines), host=node.name)
+    return receipt
+
+
+def _agreeing(cluster: Cluster, session: Session, receipt: Receipt, needs: Needs) -> Receipt:
+    files: Mapping[str, Sequence[str]] = {str(need.path): need.files for need in needs.datasets}
+    clocks: list[float] = []
+
+    def listen(event: dict[str, Any]) -> None:
+        if "clock" in event:
+            clocks.append(float(event["clock"]) - time.time())
+
+    asked = question(cluster, files, needs.images)
+    seen = session.call(LOOK, asked, timeout=LOOK_SECONDS, on_event=listen)
+    lines = [*disagreements(receipt, seen), *_clock(receipt, clocks)]
+    if lines:
+        raise NotVerifiedError("; ".join(lines), host=session.node.name)
     return receipt
 
 

@@ -106,6 +106,8 @@ def _kind(error: BaseException) -> str:
     if kind == "paramiko":
         if "not found in known_hosts" in text:
             return "unknown"
+        if "No authentication methods available" in text:  # there is neither a key nor an agent
+            return "denied"
         return "closed" if "banner" in text or "No existing session" in text or "EOF" in text else "other"
     if kind == "os":
         inner = getattr(error, "errors", None)

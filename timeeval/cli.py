@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from timeeval import cli_places
+from timeeval import cli_away, cli_places
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
 from timeeval.cli_results import results_command, results_main
@@ -44,6 +44,7 @@ RETRIABLE = ("ERROR", "TIMEOUT", "OOM", "INFRA")
 @click.option("--cluster", type=FILE, help="Run on this cluster.")
 @click.option("--local", is_flag=True, help="Run on this machine, whatever the script says.")
 @cli_places.scheduler_options
+@cli_away.options
 @click.option("--limit", multiple=True, metavar="HOSTS", help="Only these hosts or groups of the cluster.")
 @click.option("--exclude", multiple=True, metavar="HOSTS", help="All but these hosts or groups of the cluster.")
 @click.option("--environment", metavar="NAME", help="Which of the cluster file's environments; the first by default.")
@@ -78,6 +79,9 @@ def run_command(experiment: Path, arguments: Sequence[str], **options: Any) -> N
     32 results folder in use, 64 experiments not OK (with --fail-on-error), 130/143 interrupted (use --resume).
     """
     _check(options)
+    if options["on"] or cli_away.note_of(options["resume"]) is not None:
+        _log_to_stderr(options["verbose"])
+        sys.exit(cli_away.drive(experiment, arguments, options))
     detached = _detached(options) if options["detach"] else None
     _log_to_stderr(options["verbose"])
     code = _run(experiment, arguments, options, detached)
@@ -144,6 +148,7 @@ def run_main() -> None:
 
 def _check(options: dict[str, Any]) -> None:
     cli_places.check(options)
+    cli_away.check(options)
     if options["detach"] and options["needs"]:
         raise click.UsageError("--detach and --needs exclude each other")
     if options["retry_failed"] and not options["resume"]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
+from timeeval import cli_away
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
 from timeeval.cli_streams import standard_streams
@@ -18,6 +20,7 @@ END_SCHEMA = "timeeval.run-end/1"
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FORMATS = ("parquet", "csv")
+CLUSTER = click.option("--cluster", type=FILE, help="The cluster file, if it is not where it was.")
 
 
 @click.group("timeeval-results", context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,11 +32,13 @@ def results_command() -> None:
 @results_command.command("show")
 @click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per experiment.")
-def show(folder: Path, as_json: bool) -> None:
+@CLUSTER
+def show(folder: Path, as_json: bool, cluster: Path | None) -> None:
     """Print the experiments of a results FOLDER with the host each ran on, also while the run goes on.
 
     A folder of several runs shows its latest one.
     """
+    _ask_driver(folder, ["show", *(["--json"] if as_json else [])], cluster)
     from timeeval.errors import TimeEvalError
     from timeeval.run.journal import FILE_NAME, Journal
     from timeeval.run.layout import run_folder
@@ -63,8 +68,12 @@ def export_command(folder: Path, output: Path | None) -> None:
     """Write results.csv of a results FOLDER as its journal has it now, also while the run goes on or after a crash."""
     from timeeval.errors import TimeEvalError
     from timeeval.run.exporting import export
+    from timeeval.run.journal import FILE_NAME
     from timeeval.run.layout import run_folder
 
+    note = cli_away.note_of(folder)
+    if note is not None and not (folder / FILE_NAME).exists():
+        _fail(f"the run of {folder} lives on {note.host}, and nothing of it was fetched yet: timeeval-results fetch")
     try:
         path, count = export(run_folder(folder), output)
     except TimeEvalError as error:
@@ -94,11 +103,13 @@ def tables_command(folder: Path, form: str, output: Path | None) -> None:
 @results_command.command("watch")
 @click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one per outcome, and one for the end.")
-def watch_command(folder: Path, as_json: bool) -> None:
+@CLUSTER
+def watch_command(folder: Path, as_json: bool, cluster: Path | None) -> None:
     """Follow the run of a results FOLDER until its driver ends, from any machine that sees the folder.
 
     Exits with the driver's own exit code, with 4 when it ended without one. Nothing is written.
     """
+    _ask_driver(folder, ["watch", *(["--json"] if as_json else [])], cluster)
     from timeeval.errors import TimeEvalError
     from timeeval.run.layout import run_folder
     from timeeval.run.views import shown_line, shown_row
@@ -125,8 +136,10 @@ def watch_command(folder: Path, as_json: bool) -> None:
 @results_command.command("stop")
 @click.argument("folder", type=FOLDER)
 @click.option("--now", is_flag=True, help="Stop running experiments at once instead of giving them time to end.")
-def stop_command(folder: Path, now: bool) -> None:
+@CLUSTER
+def stop_command(folder: Path, now: bool, cluster: Path | None) -> None:
     """End the run of a results FOLDER in good order, and wait until it has ended; --resume goes on from there."""
+    _ask_driver(folder, ["stop", *(["--now"] if now else [])], cluster)
     from timeeval.errors import TimeEvalError
     from timeeval.run.driver import stop
     from timeeval.run.layout import run_folder
@@ -145,7 +158,7 @@ def stop_command(folder: Path, now: bool) -> None:
 @click.option(
     "--collect", type=click.Choice(["all", "scores"]), default="all", help="Scores: TimeEval's own files only."
 )
-@click.option("--cluster", type=FILE, help="The cluster file, if it is not where it was.")
+@CLUSTER
 def fetch(folder: Path, collect: str, cluster: Path | None) -> None:
     """Bring what a results FOLDER's experiments left on their hosts, and only what is not here yet."""
     from timeeval.cluster.fetching import fetch_left
@@ -153,12 +166,30 @@ def fetch(folder: Path, collect: str, cluster: Path | None) -> None:
     from timeeval.run.collected import Collect
     from timeeval.run.layout import run_folder
 
+    note = cli_away.note_of(folder)
     try:
+        if note is not None:
+            sys.exit(cli_away.fetch(note, folder, collect, cluster))
         problem = fetch_left(run_folder(folder), Collect(collect), cluster)
     except TimeEvalError as error:
         _fail(error, code_of(error))
     if problem:
         _fail(problem, Exit.FAILED)
+
+
+def _ask_driver(folder: Path, command: Sequence[str], cluster: Path | None) -> None:
+    """Answer for a run that a host of its cluster drives, and end; do nothing for all others."""
+    from timeeval.errors import TimeEvalError
+
+    note = cli_away.note_of(folder)
+    if note is None:
+        return
+    try:
+        sys.exit(cli_away.answer(note, folder, command, cluster))
+    except TimeEvalError as error:
+        _fail(error, code_of(error))
+    except KeyboardInterrupt:
+        _fail(f"the run goes on on {note.host}", 130)
 
 
 def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:

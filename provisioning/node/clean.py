@@ -143,6 +143,9 @@ class _Survey:
         runs = sorted(path.name for path in (state / "runs").glob("*@%s" % node))
         if runs:
             self._keep("run %s" % runs[0], "it is going on, or its next start clears it away", wrong=False)
+        for folder in sorted((state / "driven").glob("*")):
+            why = "a run is driven from here: timeeval-results fetch brings its results, then remove the folder"
+            self._keep("run %s" % folder, why, wrong=False)
         own = [state / "proofs" / ("datasets-%s.json" % node), *sorted((state / "adopted").glob("*.json"))]
         for variant in self.args["variants"]:
             names = [node + end for end in (".json", ".history.jsonl", ".history.jsonl.lock")]

@@ -149,6 +149,8 @@ def test_what_carries_no_mark_is_refused(sweep: Callable[..., tuple[int, list[st
     (root / "state" / "store" / "wheels" / "mine").mkdir(parents=True)
     (root / "state" / "store" / "wheels" / "mine" / "x.whl").write_text("mine")
     (root / "state" / "notes.txt").write_text("mine")
+    (root / "state" / "driven" / "r-1" / "results").mkdir(parents=True)
+    (root / "state" / "driven" / "r-1" / "cluster.toml").write_text("ours")
     (root / "results" / "run").mkdir(parents=True)
     (root / "results" / "run" / "results.csv").write_text("mine")
     before = names(root)
@@ -157,6 +159,8 @@ def test_what_carries_no_mark_is_refused(sweep: Callable[..., tuple[int, list[st
     assert f"left here: environment {root}/envs/demo: it was not made by create-envs" in lines
     assert f"left here: datasets {root}/data: they were not put there by sync-datasets" in lines
     assert any("results are yours" in line for line in lines)
+    driven = f"left here: run {root}/state/driven/r-1: a run is driven from here: timeeval-results fetch brings its"
+    assert any(line.startswith(driven) for line in lines)
     assert names(root) == before
 
 

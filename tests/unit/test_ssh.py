@@ -264,6 +264,8 @@ def test_paramikos_errors_are_told_alike(endpoint: Endpoint) -> None:
 
     unknown = explain(paramiko.SSHException("Server '[10.0.0.1]:2222' not found in known_hosts"), endpoint)
     assert "not on record" in unknown.message
+    keyless = explain(paramiko.SSHException("No authentication methods available"), endpoint)
+    assert "does not let " in keyless.message
     key = paramiko.PKey
     assert "not the one" in explain(paramiko.BadHostKeyException("x", key(), key()), endpoint).message  # type: ignore[no-untyped-call]
     refused = paramiko.ssh_exception.NoValidConnectionsError({("10.0.0.1", 2222): ConnectionRefusedError(111, "x")})

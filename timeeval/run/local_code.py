@@ -14,6 +14,7 @@ import importlib.util
 import json
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -47,13 +48,13 @@ class Source:
 
 
 class Places:
-    """Where the user's modules may lie, and what is installed."""
+    """Where the user's modules may lie, and what is installed; the script is the one that runs, unless it is named."""
 
-    def __init__(self) -> None:
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
+    def __init__(self, named: Path | None = None) -> None:
+        script = named or getattr(sys.modules.get("__main__"), "__file__", None)
         self.script = None if script is None else Path(script)
         roots = {Path.cwd()}
-        if sys.path and sys.path[0]:
+        if sys.path and sys.path[0] and named is None:
             roots.add(Path(sys.path[0]))
         if self.script is not None:
             roots.add(self.script.parent)
@@ -95,10 +96,26 @@ def collect() -> dict[str, Source]:
         If they are too large to be meant.
     """
     places = Places()
-    found: dict[str, Source] = {}
     due = sorted({module.__name__.partition(".")[0] for module in local_modules()})
     if places.script is not None and places.script.suffix == ".py" and places.script.is_file():
         due += _named_in(places.script.read_bytes())
+    return _closure(due, places)
+
+
+def of_script(script: Path) -> dict[str, Source]:
+    """Return the same of a script, or of an experiment file, that does not run here: nothing of it is imported."""
+    content = script.read_bytes()
+    due = _named_in_file(content) if script.suffix == ".toml" else _named_in(content)
+    beside = str(script.resolve().parent)
+    sys.path.insert(0, beside)  # as it is when the script runs
+    try:
+        return _closure(due, Places(script))
+    finally:
+        sys.path.remove(beside)
+
+
+def _closure(due: list[str], places: Places) -> dict[str, Source]:
+    found: dict[str, Source] = {}
     seen: set[str] = set()
     size = 0
     while due:
@@ -160,6 +177,22 @@ def _text(file: Path) -> str:
 def _named_in(source: bytes) -> list[str]:
     """Return the top-level modules that a source imports anywhere; none when it is no Python."""
     return list(_named_in_once(source))
+
+
+def _named_in_file(content: bytes) -> list[str]:
+    """Return the top-level modules of all ``module:object`` in an experiment file."""
+    texts: list[str] = []
+    waiting: list[Any] = [tomllib.loads(content.decode("utf-8"))]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    modules = (text.partition(":")[0].partition(".")[0] for text in texts if ":" in text)
+    return sorted({name for name in modules if name.isidentifier()})
 
 
 @cache

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FILE_NAME = "run.json"
 GIT_SECONDS = 10
+BROUGHT = ".timeeval-code.json"
+"""In the working directory of a script that was taken to another machine: the state of its code where it came from."""
+
 _PACKAGES = ("numpy", "pandas", "scikit-learn", "dask", "distributed", "docker", "cloudpickle")
 
 
@@ -111,6 +114,10 @@ def state_of_code(folder: Path) -> dict[str, Any] | None:
     ``diff`` is the SHA-256 (hex) of what ``git diff HEAD`` says, None where nothing was changed; ``untracked`` is the
     number of files that git does not know and was not told to pass over.
     """
+    brought = Path.cwd() / BROUGHT
+    if brought.is_file():
+        told: dict[str, Any] | None = json.loads(brought.read_text(encoding="utf-8"))
+        return told
     commit = _run_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

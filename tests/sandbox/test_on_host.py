@@ -1,0 +1,191 @@
+"""A host of the cluster drives a run: this machine may go, nothing is lost, and in the end everything is here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from practice import EXPERIMENTS, NODES, Commands, folder_of, left_on_nodes, rows
+
+from timeeval.run.driven import FILE_NAME, Driven
+from timeeval.run.provenance import state_of_code
+
+if TYPE_CHECKING:
+    from provisioning.sandbox.cluster import Sandbox
+
+OWN = EXPERIMENTS / "own_modules" / "run.py"
+SLOW = EXPERIMENTS / "slow.py"
+HELD = EXPERIMENTS / "held.py"
+KEYS = "cat /home/bench/.ssh/authorized_keys | sort; ls -A /home/bench/.ssh | grep -v known_hosts; true"
+
+
+def shell(sandbox: Sandbox, name: str, script: str) -> str:
+    return sandbox.node(name).exec(["sh", "-c", script]).stdout.strip()
+
+
+@pytest.fixture
+def keys_as_before(sandbox: Sandbox) -> Iterator[None]:
+    """Demand that no key is on any node afterwards that was not there before, and nothing of a run."""
+    before = {name: shell(sandbox, name, KEYS) for name in NODES}
+    yield
+    assert {name: shell(sandbox, name, KEYS) for name in NODES} == before
+    assert left_on_nodes(sandbox) == {}
+
+
+@pytest.fixture
+def logins(sandbox: Sandbox, keys_as_before: None) -> Iterator[None]:
+    """Give node1 logins of its own at the others, as the guide's passwordless SSH does."""
+    make = "su bench -c 'ssh-keygen -q -t ed25519 -N \"\" -f ~/.ssh/id_ed25519' && cat ~bench/.ssh/id_ed25519.pub"
+    public = shell(sandbox, "node1", make)
+    for name in NODES[1:]:
+        shell(sandbox, name, f"echo '{public}' >>~bench/.ssh/authorized_keys")
+    yield
+    shell(sandbox, "node1", "rm ~bench/.ssh/id_ed25519 ~bench/.ssh/id_ed25519.pub")
+    for name in NODES[1:]:
+        shell(sandbox, name, "sed -i '/bench@node1$/d' ~bench/.ssh/authorized_keys")
+
+
+def driven_on(sandbox: Sandbox, name: str) -> str:
+    return shell(sandbox, name, "ls -d /srv/timeeval/state/driven/* 2>/dev/null; true")
+
+
+def document(folder: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_run_driven_where_the_others_are_reached_comes_home_whole(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, logins: None
+) -> None:
+    for name in NODES[1:]:
+        sandbox.node(name).part()  # this machine reaches node1 alone
+    try:
+        done = commands.run("timeeval-run", OWN, "--cluster", provisioned, "--on", "node1", "--results", results)
+    finally:
+        for name in NODES[1:]:
+            sandbox.node(name).meet()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = folder_of(results)
+    assert (folder / "results.csv").read_text(encoding="utf-8").count("Status.OK") == 3
+    assert len(list(folder.rglob("anomaly_scores.ts"))) == 3
+    assert document(folder, "driver.json")["host"] == "node1"
+    assert (folder / "driver.log").stat().st_mode & 0o777 == 0o600
+    (run,) = document(folder, "run.json")["runs"]
+    assert run["hosts"].keys() == set(NODES)
+    assert run["git"]["commit"] == state_of_code(OWN.parent)["commit"]
+    assert run["local_modules"].keys() >= {"late", "methods.deep.median"}
+    assert not (folder / FILE_NAME).exists(), "an ordinary results folder from now on"
+    assert driven_on(sandbox, "node1") == ""
+    shown = commands.run("timeeval-results", "show", folder)
+    assert shown.stdout.count(" ok ") == 3, shown.stderr
+    assert "are on their hosts only" not in shown.stdout
+
+
+@pytest.fixture
+def hold(sandbox: Sandbox) -> Iterator[str]:
+    """Return a file on all nodes for which held experiments wait to go."""
+    path = f"/var/tmp/timeeval-hold-{time.time_ns()}"
+    for name in NODES:
+        shell(sandbox, name, f"touch {path}")
+    yield path
+    for name in NODES:
+        shell(sandbox, name, f"rm -f {path}")
+
+
+@pytest.mark.usefixtures("logins")
+def test_the_laptop_is_killed_and_other_commands_go_on(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, hold: str
+) -> None:
+    options = ["--cluster", provisioned, "--on", "node1", "--results", results]
+    laptop = commands.start("timeeval-run", HELD, *options, "--", hold)
+    assert laptop.stdout is not None
+    assert next(line for line in laptop.stdout if line.startswith("ok  free "))
+    commands.kill(laptop)
+    folder = folder_of(results)
+    note = Driven.of(folder)
+    assert note is not None
+    assert shell(sandbox, "node1", f"stat -c %a {note.folder}") == "700"
+    assert shell(sandbox, "node1", f"grep -rl PRIVATE {note.folder}; true") == ""
+
+    for command in (["timeeval-run", HELD, "--resume", folder, "--", hold], ["timeeval-results", "fetch", folder]):
+        refused = commands.run(*command)
+        assert refused.returncode == 4, refused.stdout + refused.stderr
+        assert "node1: the run of this folder goes on here" in refused.stderr
+    stopped = commands.run("timeeval-results", "stop", folder, "--now")
+    assert stopped.returncode == 0, stopped.stderr
+    assert f"--resume {folder}`" in stopped.stdout
+
+    for name in NODES:
+        shell(sandbox, name, f"rm {hold}")
+    resumed = commands.run("timeeval-run", HELD, "--resume", folder, "--detach", "--", hold)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "the run is up on node1 and goes on without this machine" in resumed.stdout
+    watched = commands.run("timeeval-results", "watch", folder)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert watched.stdout.splitlines()[-1] == "ended with exit code 0: 4 ok"
+    fetched = commands.run("timeeval-results", "fetch", folder)
+    assert fetched.returncode == 0, fetched.stderr
+
+    found = [row["outcome"] for row in rows(commands, folder)]
+    assert len(found) == 4
+    assert set(found) <= {"ok", "cached"}
+    assert driven_on(sandbox, "node1") == ""
+
+
+def test_a_host_that_cannot_drive_is_refused_with_the_reason(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, keys_as_before: None
+) -> None:
+    def refused(*options: object) -> subprocess.CompletedProcess[str]:
+        return commands.run("timeeval-run", SLOW, "--cluster", provisioned, "--results", results, *map(str, options))
+
+    stranger = refused("--on", "node9", "--", "1", "1")
+    assert stranger.returncode == 2
+    assert "has no host 'node9'. Its hosts: node[1-3]" in stranger.stderr
+
+    locked_out = refused("--on", "node1", "--", "1", "1")
+    assert locked_out.returncode == 8, locked_out.stderr
+    assert re.search(r"node2: \S+ does not let bench in", locked_out.stderr)
+    assert "--exclude node2,node3" in locked_out.stderr
+    assert driven_on(sandbox, "node1") == ""
+
+    broken = refused("--on", "node1", "--limit", "node1")  # the script misses its arguments there
+    assert broken.returncode == 1
+    assert "IndexError" in broken.stderr
+    assert driven_on(sandbox, "node1") == ""
+
+    receipts = list((provisioned.parent / ".timeeval").glob("*/receipts/node1.json"))
+    assert len(receipts) == 1
+    moved = receipts[0].rename(receipts[0].with_suffix(".away"))
+    try:
+        unproven = refused("--on", "node1", "--", "1", "1")
+    finally:
+        moved.rename(receipts[0])
+    assert unproven.returncode == 16, unproven.stderr
+    assert "node1: it may not drive a run: " in unproven.stderr
+    assert "timeeval-provision up" in unproven.stderr
+    assert list(results.iterdir()) == []
+
+
+def test_what_is_proven_here_is_demanded_there(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, logins: None
+) -> None:
+    data = "/srv/timeeval/data/nab/NAB-realTraffic/speed_6005.test.csv"
+    shell(sandbox, "node3", f"cp -p {data} /tmp/kept && echo >>{data}")
+    try:
+        done = commands.run(
+            "timeeval-run", SLOW, "--cluster", provisioned, "--on", "node1", "--results", results, "--", "1", "1"
+        )
+    finally:
+        shell(sandbox, "node3", f"cp -p /tmp/kept {data}; rm /tmp/kept")
+    assert done.returncode == 16, done.stdout + done.stderr
+    assert "node3: files in /srv/timeeval/data/nab changed after they were verified" in done.stderr
+    assert f"timeeval-provision up --cluster {provisioned} --limit node3" in done.stderr
+    assert list(results.iterdir()) == []
+    assert driven_on(sandbox, "node1") == ""
