@@ -181,7 +181,7 @@ class LocalWire:
     def status(self) -> int | None:
         """Give the exit status. Waits a moment for it."""
         try:
-            return self._wait(self.grace)
+            return self._wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             return None
 
