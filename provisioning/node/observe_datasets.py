@@ -15,18 +15,18 @@ BEATS = True
 
 
 def observe(question: Dict[str, Any], beat: Callable[[], None] = lambda: None) -> Dict[str, Any]:
-    """Answer ``{"folders": [{"path", "digest", "files"}], "python", "proofs", "deep"}``.
+    """Answer ``{"folders": [{"path", "digest", "parts", "files"}], "python", "proofs", "deep"}``.
 
     Only files that we placed are looked at, and only those are read whose size, times or inode have changed; with
-    ``deep`` all of them. The rows of a folder are left out when they are what the driver asked for, so that nothing to
-    do costs a few bytes.
+    ``deep`` all of them. Of a folder that is not what the driver asked for, the rows of those of its ``parts`` are told
+    that differ, so that nothing or little to do costs a few bytes.
     """
     python = question["python"]
     stamp = landing.environment_stamp(python) if python else None
     proofs = tree.read_json(question["proofs"]) or {}
     answer: Dict[str, Any] = {"rsync": _found("rsync"), "environment": stamp is not None, "folders": {}}
     for asked in question["folders"]:
-        folder = _folder(asked["path"], asked["digest"], bool(question.get("deep")), beat)
+        folder = _folder(asked, bool(question.get("deep")), beat)
         folder["proven"] = stamp is not None and _proven(proofs.get(asked["path"]), stamp, asked)
         answer["folders"][asked["path"]] = folder
     return answer
@@ -42,7 +42,8 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
     )
 
 
-def _folder(path: str, wanted: str, deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
+def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
+    path, parts = asked["path"], asked.get("parts", [""])
     answer = room(path)
     known = landing.read_marker(path)
     answer["marked"] = known is not None
@@ -57,8 +58,11 @@ def _folder(path: str, wanted: str, deep: bool, beat: Callable[[], None]) -> Dic
     rows = [[name, row[0], row[4]] for name, row in sorted(found.items())]
     answer["digest"] = tree.content_digest((name, size, digest) for name, size, digest in rows)
     answer["failed"] = failed
-    if answer["digest"] != wanted:
-        answer["rows"] = rows
+    if answer["digest"] != asked["digest"]:
+        own = tree.part_digests(((name, size, digest) for name, size, digest in rows), len(parts))
+        differ = {number for number, digest in enumerate(own) if digest != parts[number]}
+        answer["parts"] = sorted(differ)
+        answer["rows"] = [row for row in rows if tree.part_of(row[0], len(parts)) in differ]
     return answer
 
 

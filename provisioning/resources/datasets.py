@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import UsageError
+from provisioning.node.tree import part_digests, part_of
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
 from provisioning.scan import cache_folder, scan
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from provisioning.manifest import Manifest
 
 SHOWN = 5
+PARTS = 32
+"""Of a folder, at most, that are compared each by itself; about as many files at least are in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Folder:
     ids: tuple[tuple[str, str], ...]
     whole: bool
     digest: str
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Datasets:
                 {
                     "path": str(folder.folder.path),
                     "digest": folder.digest,
+                    "parts": folder.parts,
                     "files": None if folder.whole else _digests(folder.manifest),
                 }
                 for folder in self.desired(cluster, {}, needs)
@@ -169,7 +174,9 @@ class Datasets:
         cache = (self._cache or cache_folder()) / "digests"
         paths = None if part is None else [*wanted, folder.index]
         manifest = scan(folder.source, paths, cache=cache, progress=self._reading(folder))
-        return Folder(folder, manifest, ids, part is None, manifest.digest)
+        rows = [(entry.path, entry.size, entry.sha256) for entry in manifest.entries]
+        parts = part_digests(rows, max(1, min(PARTS, len(rows) // PARTS)))
+        return Folder(folder, manifest, ids, part is None, manifest.digest, tuple(parts))
 
     def _reading(self, folder: DatasetFolder) -> Callable[[int], None] | None:
         """Return what tells how much of a folder has been read."""
@@ -214,7 +221,9 @@ class Datasets:
         if seen["marked"] and seen["digest"] == folder.digest:
             return None
         has = {path: digest for path, _, digest in seen["rows"]} if seen["marked"] else {}
-        missing = [entry for entry in folder.manifest.entries if has.get(entry.path) != entry.sha256]
+        count, differ = len(folder.parts), set(seen.get("parts", range(len(folder.parts))))
+        entries = (entry for entry in folder.manifest.entries if part_of(entry.path, count) in differ)
+        missing = [entry for entry in entries if has.get(entry.path) != entry.sha256]
         if seen["marked"] and not missing:
             return None
         damaged = sum(1 for entry in missing if entry.path in has)

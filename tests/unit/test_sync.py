@@ -99,6 +99,24 @@ def test_a_changed_byte_is_found_and_only_that_file_is_sent(cluster: Cluster, sy
     assert files(target(cluster)) == files(cluster.datasets[0].source)
 
 
+def test_where_a_large_folder_differs_is_told_and_no_more(cluster: Cluster, sync: Callable[..., Report]) -> None:
+    source = cluster.datasets[0].source
+    for number in range(500):
+        (source / "NAB" / f"{number}.txt").write_text("x")
+    sync()
+    (source / "NAB" / "7.txt").write_text("y")
+    (source / "NAB" / "new\n.txt").write_text("new")
+    (source / "NAB" / "9.txt").unlink()
+    report = sync(dry_run=True, delete=True)
+    told = report.nodes[0].facts["datasets"]["folders"][str(target(cluster))]["rows"]
+    assert 2 <= len(told) < 400
+    assert {"NAB/7.txt", "NAB/9.txt"} <= {row[0] for row in told}
+    due = {key: value for change in report.nodes[0].due for key, value in change.detail.items() if key != "path"}
+    assert due == {"missing": ["NAB/7.txt", "NAB/new\n.txt"], "delete": ["NAB/9.txt"]}
+    assert sync(delete=True).exit_code() == 0
+    assert files(target(cluster)) == files(source)
+
+
 def test_a_deleted_file_comes_back(cluster: Cluster, sync: Callable[..., Report]) -> None:
     sync()
     (target(cluster) / "NAB" / "two.train.csv").unlink()
