@@ -35,17 +35,20 @@ class Baselines:
 
     @staticmethod
     def deviating_from_mean() -> Algorithm:
-        """Score each point by its distance to the channel's mean, averaged over the channels."""
+        """Score each point by its distance to the channel's mean, as part of the largest, averaged over channels."""
         return _baseline("DeviatingFromMean", lambda values: _deviation(values, np.mean(values, axis=0)))
 
     @staticmethod
     def deviating_from_median() -> Algorithm:
-        """Score each point by its distance to the channel's median, averaged over the channels."""
+        """Score each point by its distance to the channel's median, as part of the largest, averaged over channels."""
         return _baseline("DeviatingFromMedian", lambda values: _deviation(values, np.median(values, axis=0)))
 
 
 def _deviation(values: Array, centre: Array) -> Array:
-    return np.asarray(np.abs(values - centre).mean(axis=1))
+    distances = np.abs(values - centre)
+    largest = distances.max(axis=0)
+    largest[largest == 0] = 1.0  # a constant channel deviates nowhere
+    return np.asarray((distances / largest).mean(axis=1))
 
 
 def _baseline(

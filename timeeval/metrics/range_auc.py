@@ -73,7 +73,7 @@ class RangePrecisionRangeRecallAUC(AucMetric, ScoringMetric):
             return undefined(self, "no point is labelled anomalous, so there is no real range")
         recall, precision = self._curve(scoring)
         area = trapezoid(precision, recall)
-        self._draw(recall, precision, area, "range_precision_recall_curve")
+        self._draw(recall, precision, area, "_range_precision_recall_curve")
         return area
 
     def _rewards(self) -> tuple[Reward, Reward]:

@@ -95,7 +95,7 @@ class RangePrAUC(RangeAucMetric):
 
     def _area(self, curves: Curves) -> float:
         area = float(curves.pr_areas[0])
-        self._draw(curves.recall[0, :-1], curves.precision[0], area, "range_precision_recall_curve")
+        self._draw(curves.recall[0, :-1], curves.precision[0], area, self.name)
         return area
 
 
@@ -115,7 +115,7 @@ class RangeRocAUC(RangeAucMetric):
 
     def _area(self, curves: Curves) -> float:
         area = float(curves.roc_areas[0])
-        self._draw(curves.false_positive_rate[0], curves.recall[0], area, "range_roc_curve")
+        self._draw(curves.false_positive_rate[0], curves.recall[0], area, self.name)
         return area
 
 

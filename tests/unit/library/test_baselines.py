@@ -16,8 +16,8 @@ VALUES = np.array([[1.0, 0.0], [2.0, 0.0], [6.0, 4.0]])
     [
         (Baselines.normal(), "normal", [0, 0, 0]),
         (Baselines.increasing(), "increasing", [0, 0.5, 1]),
-        (Baselines.deviating_from_mean(), "DeviatingFromMean", [5 / 3, 7 / 6, 17 / 6]),
-        (Baselines.deviating_from_median(), "DeviatingFromMedian", [0.5, 0, 4]),
+        (Baselines.deviating_from_mean(), "DeviatingFromMean", [7 / 12, 5 / 12, 1]),
+        (Baselines.deviating_from_median(), "DeviatingFromMedian", [0.125, 0, 1]),
     ],
 )
 def test_scores_of_baselines(algorithm, name, scores):
@@ -41,3 +41,8 @@ def test_files_are_refused_and_dimensionality_can_be_said():
         Baselines.increasing().execute(Path("series.csv"))
     one = Baselines.increasing(InputDimensionality.UNIVARIATE)
     assert one.input_dimensionality is InputDimensionality.UNIVARIATE
+
+
+def test_a_constant_channel_deviates_nowhere():
+    values = np.array([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
+    np.testing.assert_allclose(Baselines.deviating_from_median().execute(values), [0.125, 0, 0.5])

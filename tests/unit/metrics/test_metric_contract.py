@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -303,6 +305,24 @@ def test_plots_need_matplotlib_and_say_so(kind, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="needs matplotlib: install it"):
         kind(plot_store=True)(LABELS, SCORES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        (RocAUC, "fig-roc_curve.pdf"),
+        (PrAUC, "fig-precision_recall_curve.pdf"),
+        (RangePrecisionRangeRecallAUC, "fig-_range_precision_recall_curve.pdf"),
+        (RangePrAUC, "fig-RANGE_PR_AUC.pdf"),
+        (RangeRocAUC, "fig-RANGE_ROC_AUC.pdf"),
+    ],
+)
+def test_plots_have_files_of_their_own(kind, file, monkeypatch):
+    figure, library = Mock(), Mock()
+    library.pyplot.subplots.return_value = figure, Mock()
+    monkeypatch.setitem(sys.modules, "matplotlib", library)
+    assert kind(plot_store=True)(LABELS, SCORES) == pytest.approx(kind()(LABELS, SCORES))
+    figure.savefig.assert_called_once_with(Path(file))
 
 
 def test_no_metric_hides_another_of_the_same_name():
