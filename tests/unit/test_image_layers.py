@@ -349,6 +349,12 @@ def test_only_files_with_names_of_ours_count_as_held():
     assert held == {f"sha256:{'a' * 64}": (rows[0][0], "zst"), f"sha256:{'b' * 64}": (rows[1][0], "gz")}
 
 
+def test_what_a_node_cannot_unpack_any_more_is_not_held():
+    store = [[f"{'0' * 16}/{digest(b'a')[7:]}.tar.zst", 9], [f"{'1' * 16}/{digest(b'b')[7:]}.tar.gz", 9]]
+    assert sorted(order_of(observed(store=store), [ONE], MUCH).receiver.held) == sorted(ONE.layers)
+    assert list(order_of(observed(store=store, zstd=False), [ONE], MUCH).receiver.held) == [digest(b"b")]
+
+
 def test_a_containerd_store_is_spared_what_it_has_where_the_sizes_are_known():
     there = [chains(ONE.layers)[0][7:23]]
     seen = observed(chains=there, engine={"store": "containerd"})

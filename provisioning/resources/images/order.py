@@ -93,7 +93,7 @@ def order_of(
     held: dict[str, tuple[str, Form]] = {}
     for path, _ in observed["store"]:
         match = _PACKED.fullmatch(path)
-        if match:
+        if match and (match[2] == "gz" or observed["zstd"]):  # it may have lost its zstd since
             held[f"sha256:{match[1]}"] = (path, cast("Form", match[2]))
     free = min(observed["memory"], memory)
     return Order(
