@@ -149,6 +149,7 @@ class TimeEval:
                 limits.tasks_per_host,
             )
             limits.tasks_per_host = 1
+        self.run_id: str | None = None
         session = sessions.current()
         self.results_path, self._number = _folder(Path(results_path), session)
         self.exps = Experiments(
@@ -194,6 +195,7 @@ class TimeEval:
             with contextlib.suppress(OSError):  # it holds an earlier run
                 self.results_path.rmdir()
             raise
+        self.run_id = evaluation.run_id
         self._say("Running PREPARE phase")
         for module in self.modules.values():
             module.prepare(self)

@@ -66,6 +66,11 @@ class Evaluation:
         self._place = (self._session.locate if self._session else session.default_place)(request)
         self._prepared: list[Algorithm] = []
 
+    @property
+    def run_id(self) -> str:
+        """Id of the run."""
+        return self._run_id
+
     def prepare(self) -> None:
         """Prepare this machine for its algorithms; hosts of a cluster are prepared when they come up."""
         if self._place.remote:

@@ -20,4 +20,6 @@ def generate_experiment_path(  # noqa: PLR0917 - the signature scripts know
     algorithm_name, hyper_params_id, collection_name, dataset_name, repetition_number
         Names of the folders on the way, in this order.
     """
-    return base_results_dir / algorithm_name / hyper_params_id / collection_name / dataset_name / str(repetition_number)
+    return base_results_dir.joinpath(
+        algorithm_name, hyper_params_id, collection_name, dataset_name, str(repetition_number)
+    )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import optuna
 import pytest
 
-from timeeval.errors import StudyError
+from timeeval.errors import MissingExtraError, StudyError
 from timeeval.integration import TimeEvalModule
 from timeeval.integration.optuna import OptunaConfiguration, OptunaModule, OptunaStudyConfiguration
+from timeeval.integration.optuna.postgres import PostgresServer
 from timeeval.integration.optuna.storage import guarded, open_storage, secrets_of
 from timeeval.metrics import DefaultMetrics
 from timeeval.params import BayesianParameterSearch
@@ -80,17 +83,31 @@ def test_no_database_is_the_default(distributed):
     assert OptunaConfiguration.default(distributed).default_storage == "journal-file"
 
 
+def test_no_storage_at_all_is_refused():
+    with pytest.raises(ValueError, match="default_storage is None"):
+        OptunaModule(OptunaConfiguration(None))
+
+
 @pytest.mark.parametrize(
-    ("config", "text"),
+    ("missing", "config", "remedy"),
     [
-        ({"default_storage": None}, "default_storage is None"),
-        ({"default_storage": "postgresql"}, "PostgreSQL server.*not supported.*journal-file.*URL of your own"),
-        ({"default_storage": "journal-file", "dashboard": True}, "dashboard is not supported.*optuna-dashboard"),
+        ("optuna_dashboard", OptunaConfiguration("journal-file", dashboard=True), "pip install optuna-dashboard"),
+        ("psycopg", OptunaConfiguration("postgresql"), r"pip install 'timeeval-cluster\[postgresql\]'"),
     ],
 )
-def test_what_is_not_supported_is_said_with_its_remedy(config, text):
-    with pytest.raises(ValueError, match=text):
-        OptunaModule(OptunaConfiguration(**config))
+def test_what_is_not_installed_is_named_before_anything_is_started(missing, config, remedy, monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    with pytest.raises(MissingExtraError, match=remedy):
+        OptunaModule(config).prepare(SimpleNamespace(results_path=tmp_path, run_id="r1"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_of_another_machine_gets_no_server(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere.example:2376")
+    with pytest.raises(StudyError, match="DOCKER_HOST names the engine of another machine"):
+        PostgresServer("r1", tmp_path / "private").start()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_module_is_a_module_and_leaves_the_users_configuration_alone():

@@ -30,8 +30,9 @@ class OptunaConfiguration:
     ----------
     default_storage : str or callable
         Where studies are kept that name no storage of their own: ``"journal-file"`` (``optuna-journal.log`` in the
-        results folder), the URL of a database, or a function without arguments that returns a storage. Only the driver
-        talks to it.
+        results folder), ``"postgresql"`` (a server in a container of this machine, which goes with the run; the studies
+        are copied to ``optuna-journal.log`` then), the URL of a database, or a function without arguments that returns
+        a storage. Only the driver talks to it.
     default_sampler : BaseSampler, optional
         Draws the values; default: Optuna's. Each study works with a copy of it.
     default_pruner : BasePruner, optional
@@ -39,13 +40,16 @@ class OptunaConfiguration:
     continue_existing_studies : bool
         Go on with a study of the same name in the storage; otherwise such a study is an error.
     dashboard : bool
-        Not supported, see `OptunaModule`.
+        Show the studies on a web page of this machine while the evaluation runs, by the package ``optuna-dashboard``.
+        For studies in ``"journal-file"`` or ``"postgresql"``, or by URL.
     remove_managed_containers : bool
-        Accepted; no containers are started, so none are left to be removed.
+        Accepted; the container of ``"postgresql"`` is always removed, once its studies are copied.
     use_default_logging : bool
         Let Optuna print with its own handler; otherwise its messages go the way of all others.
     log_level : int or str
         Verbosity of Optuna, e.g. ``logging.INFO`` or ``"info"``.
+    postgres_image : str
+        Image of ``"postgresql"``; it is pulled if it is not here.
 
     Notes
     -----
@@ -60,6 +64,7 @@ class OptunaConfiguration:
     remove_managed_containers: bool = False
     use_default_logging: bool = False
     log_level: int | str = logging.INFO
+    postgres_image: str = field(default="postgres:latest", kw_only=True)
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
         number = _level(value) if name == "log_level" else None

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timeeval.errors import TimeEvalError
 from timeeval.integration.base import TimeEvalModule
 from timeeval.integration.optuna.config import JOURNAL_FILE, POSTGRESQL, OptunaConfiguration
+from timeeval.integration.optuna.dashboard import Dashboard, require
 from timeeval.integration.optuna.imported import optuna
+from timeeval.integration.optuna.postgres import PostgresServer
 from timeeval.integration.optuna.storage import guarded, open_storage
 
 if TYPE_CHECKING:
@@ -38,47 +41,86 @@ class OptunaModule(TimeEvalModule):
     Raises
     ------
     ValueError
-        If no storage is given, or a database or dashboard is to be started: this project starts neither.
+        If no storage is given.
+    MissingExtraError
+        If a dashboard is asked for and not installed.
 
     Notes
     -----
     The driver alone asks and tells; nodes get the values of their experiments. So a file is all that a distributed
-    search needs.
+    search needs, and a database listens on this machine's loopback address alone.
     """
 
     def __init__(self, config: OptunaConfiguration) -> None:
         if config.default_storage is None:
             raise ValueError("OptunaConfiguration.default_storage is None; give 'journal-file', a URL or a function.")
-        if config.default_storage == POSTGRESQL:
-            raise ValueError(
-                "Starting a PostgreSQL server for parameter searches is not supported. The driver alone talks to the "
-                "storage, so default_storage='journal-file' serves distributed evaluations as well; or give the URL of "
-                "your own database."
-            )
         if config.dashboard:
-            raise ValueError(
-                "Starting the Optuna dashboard is not supported. Start it yourself while the evaluation runs: "
-                "`optuna-dashboard STORAGE`, e.g. with the optuna-journal.log in the results folder."
-            )
+            require()
         self.config = dataclasses.replace(config)  # the user's may serve several evaluations
-        self.storage_url = config.default_storage if _is_url(config.default_storage) else None
+        self.storage_url = str(config.default_storage) if _is_url(config.default_storage) else None
         self.log = logging.getLogger(type(self).__name__)
+        self._server: PostgresServer | None = None
+        self._managed: _Url | None = None
+        self._dashboard: Dashboard | None = None
 
     def prepare(self, timeeval: TimeEval) -> None:
-        """Tell each search which storage, sampler and pruner it has."""
+        """Tell each search which storage, sampler and pruner it has.
+
+        Raises
+        ------
+        timeeval.errors.TimeEvalError
+            If a server that is to be started does not start; nothing of it is left then.
+        """
         storage = self.config.default_storage
+        path = timeeval.results_path / JOURNAL_NAME
         if storage == JOURNAL_FILE:
-            path = timeeval.results_path / JOURNAL_NAME
             self.log.info("Parameter searches are kept in %s", path)
             self.config.default_storage = functools.cache(functools.partial(_journal, path))
+        elif storage == POSTGRESQL:
+            folder = timeeval.results_path / ".timeeval" / "postgresql"
+            self._server = PostgresServer(str(timeeval.run_id), folder, self.config.postgres_image)
+            self.storage_url = self._server.start()
+            self._managed = self.config.default_storage = _Url(self.storage_url)
         elif _is_url(storage):
             self.config.default_storage = _Url(str(storage))
+        if self.config.dashboard:
+            try:
+                self._dashboard = Dashboard(path if storage == JOURNAL_FILE else self.storage_url)
+                self.log.info("The Optuna dashboard is at %s", self._dashboard.start())
+            except BaseException:
+                self._stop_server()
+                raise
         for algorithm in timeeval.exps.algorithms:
             update: Callable[[OptunaConfiguration], None] | None = getattr(
                 algorithm.param_config, "update_config", None
             )
             if update is not None:
                 update(self.config)
+
+    def finalize(self, timeeval: TimeEval) -> None:
+        """End what was started here; the studies of a managed server go to a file in the results folder."""
+        if self._dashboard is not None:
+            self._dashboard.stop()
+            self._dashboard = None
+        if self._server is None:
+            return
+        kept = functools.cache(functools.partial(_journal, timeeval.results_path / JOURNAL_NAME))
+        try:
+            with guarded(self._managed, "copying the studies from the managed PostgreSQL"):
+                _copy_studies(open_storage(self._managed), kept())
+            self.config.default_storage = kept
+        except TimeEvalError as error:  # the evaluation's own record has every trial
+            self.log.warning("%s", error)
+        finally:
+            self._stop_server()
+
+    def _stop_server(self) -> None:
+        server, self._server = self._server, None
+        if self._managed is not None:
+            self._managed.close()
+        if server is not None:
+            server.stop()
+            self.storage_url = None
 
     def load_studies(self) -> list[StudySummary]:
         """Return summaries of all studies in the default storage; to be called after `prepare`."""
@@ -98,6 +140,19 @@ class _Url:
         if self._storage is None:
             self._storage = optuna().storages.get_storage(self.url)
         return self._storage
+
+    def close(self) -> None:
+        """Close its connections, before what they lead to is gone."""
+        if self._storage is not None:
+            getattr(self._storage, "_backend", self._storage).engine.dispose()
+
+
+def _copy_studies(source: Any, target: Any) -> None:  # noqa: ANN401 - storages
+    known = set(optuna().get_all_study_names(target))
+    for name in optuna().get_all_study_names(source):
+        if name in known:  # of an earlier run of this results folder, whose trials the source has been told of
+            optuna().delete_study(study_name=name, storage=target)
+        optuna().copy_study(from_study_name=name, from_storage=source, to_storage=target)
 
 
 def _journal(path: Path) -> Any:  # noqa: ANN401 - a storage
