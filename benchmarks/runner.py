@@ -116,7 +116,7 @@ def run(
             text=True,
             check=False,
             cwd=folder,
-            env={**os.environ, "PATH": path, "BENCHMARK_BEGAN": str(time.time()), "PYTHONWARNINGS": "ignore"},
+            env={**_environment(), "PATH": path, "BENCHMARK_BEGAN": str(time.time()), "PYTHONWARNINGS": "ignore"},
         )
         found = [line for line in process.stdout.splitlines() if line.startswith("ANSWER ")]
         if not found:
@@ -130,8 +130,13 @@ def run(
     raise RuntimeError(f"{' '.join(command)} did not complete a run in {TRIES} tries")
 
 
+def _environment() -> dict[str, str]:
+    """Return this environment without what would have both sides compile their packages anew in each process."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Comparison:
-    """Both sides in one folder."""
+    """Both sides in one folder; each has run once before, so that its byte code is there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -139,6 +144,8 @@ class Comparison:
         self._peer = [str(python_with(UPSTREAM)), "-P", str(SCRIPT)]
         start = "import sys; from timeeval.cli import run_main; run_main()"
         self._ours = [sys.executable, "-P", "-c", start, "--local", str(SCRIPT), "--"]
+        for side in (self._ours, self._peer):
+            run(side, folder, DATASETS)
 
     def local(self, experiments: int) -> Iterator[Row]:
         """Yield what a local evaluation costs."""
