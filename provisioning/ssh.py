@@ -13,6 +13,7 @@ import functools
 import getpass
 import hashlib
 import json
+import logging
 import os
 import re
 import socket
@@ -317,6 +318,7 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
         import fabric
         import paramiko
 
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises as well
     keys = host_keys(endpoint)
     proxy = proxy_socket(endpoint)
     # Empty configurations: Fabric would read ~/.ssh/config and its own files by itself.
@@ -389,6 +391,10 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
         "agent_path": endpoint.agent,
         "agent_identities": [str(path) for path in public] if endpoint.identities_only else None,
         "agent_forwarding": False,
+        # What OpenSSH and paramiko refuse of themselves: a server is not known by what SHA-1 vouches for.
+        "kex_algs": "-*sha1",
+        "server_host_key_algs": "-ssh-rsa,ssh-rsa-cert-v01@openssh.com,ssh-dss,ssh-dss-cert-v01@openssh.com",
+        "signature_algs": "-ssh-rsa,ssh-dss",
         "preferred_auth": "publickey",
         "password": None,
         # asyncssh counts the hand-shake in, which takes a while on a machine with much to do.

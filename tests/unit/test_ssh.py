@@ -192,6 +192,19 @@ def test_host_keys_are_looked_up_as_openssh_does(endpoint: Endpoint, tmp_path: P
     assert host_keys(dataclasses.replace(endpoint, host_key_alias=None)).trusted == ()
 
 
+def test_asyncssh_takes_nothing_that_sha1_vouches_for(endpoint: Endpoint) -> None:
+    import asyncssh
+
+    given = asyncssh_options(endpoint)
+    names = ("kex_algs", "server_host_key_algs", "signature_algs")
+    options = asyncssh.SSHClientConnectionOptions(**{name: given[name] for name in names}, config=[])
+    assert options.kex_algs
+    assert not [name for name in options.kex_algs if b"sha1" in name]
+    assert b"rsa-sha2-256" in options.signature_algs
+    assert not {b"ssh-rsa", b"ssh-dss"} & set(options.signature_algs)
+    assert given["server_host_key_algs"].startswith("-")  # the others are chosen by what is on record
+
+
 def test_asyncssh_never_falls_back_to_files_of_its_own(endpoint: Endpoint) -> None:
     options = asyncssh_options(endpoint)
     # An empty value would mean ~/.ssh/known_hosts, and None would mean no check at all.
