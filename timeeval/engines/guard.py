@@ -23,6 +23,7 @@ import ctypes
 import json
 import os
 import queue
+import shutil
 import signal
 import socket
 import stat
@@ -39,6 +40,7 @@ from timeeval.engines import children, sockets, sweeping
 PR_SET_CHILD_SUBREAPER = 36
 MISSED_BEATS = 5
 LOG = "guard.log"
+ROOM = 1 << 20
 
 
 def bindable(candidates: Iterable[str]) -> str | None:
@@ -67,7 +69,12 @@ def begin(args: dict[str, Any]) -> list[str]:
     swept = sweeping.sweep_dead(runs, args["node"])
     folder = sweeping.run_folder(args["state"], args["run"], args["node"])
     folder.mkdir(mode=0o700)
-    door = sockets.listen(folder)
+    try:
+        _demand_room(folder)
+        door = sockets.listen(folder)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     parent = os.fork()
     if parent:
         door.close()
@@ -85,6 +92,22 @@ def begin(args: dict[str, Any]) -> list[str]:
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+class NoRoomError(OSError):
+    """There is no room for a run; with it goes what a person can do."""
+
+    remedy = "make room there (`timeeval-provision check` tells how much is free), or set another `state` folder"
+
+
+def _demand_room(folder: Path) -> None:
+    """Find out before anything starts whether logs and keys have room: a full disk would silence who could tell."""
+    probe = folder / "room"
+    try:
+        probe.write_bytes(bytes(ROOM))
+        probe.unlink()
+    except OSError as error:
+        raise NoRoomError(f"{folder.parent} has no room for a run: {error.strerror}") from error
 
 
 def _demand_own(runs: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import own
 
-from timeeval.engines import attach, sockets, sweeping
+from timeeval.engines import attach, guard, sockets, sweeping
 
 PYTHON = """#!/bin/sh
 setsid sleep 600 &
@@ -429,6 +430,22 @@ def test_a_folder_that_another_user_could_exchange_is_refused(start, tmp_path, h
 
     assert refused.ready is None
     assert why in refused.process.stderr.read().decode()
+    assert list((tmp_path / "state" / "runs").iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_starts(tmp_path):
+    (tmp_path / "state" / "runs").mkdir(parents=True)
+    here = {"state": str(tmp_path / "state"), "run": own("full"), "node": "node1"}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (guard.ROOM // 2, before[1]))
+        with pytest.raises(OSError, match=r"state/runs has no room for a run: ") as caught:
+            guard.begin(here)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    assert "make room there" in caught.value.remedy
     assert list((tmp_path / "state" / "runs").iterdir()) == []
 
 
