@@ -99,6 +99,7 @@ class GuardedHost:
         self._hear = hear
         self._line: Line | None = None
         self._starting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._failed: set[str] = set()  # children that did not come up, which was told; their end is no news
         self._ending: dict[str, asyncio.Future[None]] = {}
         self._cancelling: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._stands = False
@@ -159,11 +160,13 @@ class GuardedHost:
         """Start a child and return its first words; raises `EngineError` with its last ones."""
         future = asyncio.get_running_loop().create_future()
         self._starting[child] = future
+        self._failed.discard(child)
         limit = self._settings.start_seconds
         try:
             self._send({"do": "spawn", "child": child, "spec": {**spec, "start_seconds": limit}})
             return await asyncio.wait_for(future, limit + 5)
         except TimeoutError:
+            self._failed.add(child)
             raise EngineError(f"{self._words(child)} did not come up within {limit:g} s", host=self.name) from None
         finally:
             self._starting.pop(child, None)
@@ -298,6 +301,7 @@ class GuardedHost:
             if message["event"] == "up":
                 starting.set_result(message)
             else:
+                self._failed.add(child)
                 starting.set_exception(EngineError(_explain(self._words(child), message["error"]), host=self.name))
         else:
             self._hear(Said(self.name, child, message))
@@ -311,7 +315,7 @@ class GuardedHost:
         elif ending is not None:
             if not ending.done():
                 ending.set_result(None)
-        else:
+        elif child not in self._failed:
             self._hear(Ended(self.name, child, text))
 
     def _words(self, child: str) -> str:
@@ -320,14 +324,16 @@ class GuardedHost:
 
 def _explain(thing: str, text: str) -> str:
     """Return a message with cause and remedy for what is known to go wrong when a child starts."""
+    wall = "a firewall between the nodes, or an overloaded machine; see `timeeval-provision check`"
     hints = {
         "No such file or directory": "the environment is missing there; run `timeeval-provision create-envs`",
         "No module named": "the environment lacks a module; run `timeeval-provision create-envs`",
         "Address already in use": "a port is taken there; end who holds it, or set another under [ports]",
         "Cannot assign requested address": "the address is not the machine's own; set `address` in cluster.toml",
         "No space left on device": "the disk is full there; `timeeval-provision check` says which",
+        "Timed out trying to connect": wall,
         "Nanny failed to start": "its worker ended while it was being started: killed by hand, or for want of memory?",
-        "TimeoutError": "a firewall between the nodes, or an overloaded machine; see `timeeval-provision check`",
+        "TimeoutError": wall,
         "Permission denied": "this user may not do that there; see `timeeval-provision check`",
     }
     remedy = next((hint for needle, hint in hints.items() if needle in text), "")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from timeeval.engines.dask_settings import DaskSettings
-from timeeval.engines.hosts import Back, Cut, Gone, GuardedHost
+from timeeval.engines.hosts import Back, Cut, Ended, Gone, GuardedHost
 from timeeval.engines.launching import Host
 from timeeval.errors import EngineError
 
@@ -140,3 +140,31 @@ def test_what_a_node_says_does_nothing_to_a_terminal(caplog):
     asyncio.run(scenario())
     assert all("\x1b" not in one.reason for one in news)
     assert "\x1b" not in caplog.text
+
+
+class Failing(Stranger):
+    """A guard whose child does not come up: it says why, and then it ends."""
+
+    async def send(self, message):
+        await super().send(message)
+        if message["do"] == "spawn":
+            cause = "Nanny failed to start. <- OSError: Timed out trying to connect to tls://10.0.0.1:8786 after 10 s"
+            failed = {"event": "failed", "error": cause}
+            self.said.put_nowait({"is": "said", "n": 1, "child": "workers", "message": failed})
+            self.said.put_nowait({"is": "ended", "n": 2, "child": "workers", "status": 1, "tail": ""})
+            self.said.put_nowait({"is": "ended", "n": 3, "child": "scheduler", "status": -9, "tail": ""})
+
+
+def test_the_end_of_a_child_that_did_not_come_up_is_no_news():
+    news = []
+
+    async def scenario():
+        host = guarded(news, lease=10.0)
+        await host.start(Strangers(Failing(READY)))
+        with pytest.raises(EngineError, match=r"^node1: workers (.|\n)*a firewall between the nodes"):
+            await host.spawn("workers", {})
+        await until(lambda: news)
+        await host.stop()
+
+    asyncio.run(scenario())
+    assert [(type(one), one.child) for one in news] == [(Ended, "scheduler")]
