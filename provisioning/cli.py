@@ -152,6 +152,7 @@ def _options(values: dict[str, Any]) -> Options:
     console.setLevel(level)
     console.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[console])
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises as well
     logging.getLogger("provisioning").setLevel(level)
     return Options(
         values["cluster"],

@@ -15,8 +15,14 @@ from provisioning.errors import UnreachableError
 if TYPE_CHECKING:
     from provisioning.ssh import Endpoint
 
-__all__ = ["HostKeys", "host_keys"]
+__all__ = ["NO_SHA1", "HostKeys", "host_keys"]
 
+NO_SHA1 = {
+    "kex_algs": "-*sha1",
+    "server_host_key_algs": "-ssh-rsa,ssh-rsa-cert-v01@openssh.com,ssh-dss,ssh-dss-cert-v01@openssh.com",
+    "signature_algs": "-ssh-rsa,ssh-dss",
+}
+"""For `asyncssh.connect`: without what OpenSSH and paramiko refuse of themselves, as SHA-1 vouches for nobody."""
 
 ASK_SECONDS = 30.0
 """How long a program of this machine may take to read a few files."""

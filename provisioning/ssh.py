@@ -13,7 +13,6 @@ import functools
 import getpass
 import hashlib
 import json
-import logging
 import os
 import re
 import socket
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisionError, UsageError
-from provisioning.host_keys import ASK_SECONDS, HostKeys, host_keys, stuck
+from provisioning.host_keys import ASK_SECONDS, NO_SHA1, HostKeys, host_keys, stuck
 from provisioning.inventory import Cluster, Node
 from provisioning.proxy import proxy_socket
 from provisioning.runtime import runtime_dir
@@ -318,7 +317,6 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
         import fabric
         import paramiko
 
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises as well
     keys = host_keys(endpoint)
     proxy = proxy_socket(endpoint)
     # Empty configurations: Fabric would read ~/.ssh/config and its own files by itself.
@@ -391,14 +389,10 @@ def asyncssh_options(endpoint: Endpoint) -> dict[str, Any]:
         "agent_path": endpoint.agent,
         "agent_identities": [str(path) for path in public] if endpoint.identities_only else None,
         "agent_forwarding": False,
-        # What OpenSSH and paramiko refuse of themselves: a server is not known by what SHA-1 vouches for.
-        "kex_algs": "-*sha1",
-        "server_host_key_algs": "-ssh-rsa,ssh-rsa-cert-v01@openssh.com,ssh-dss,ssh-dss-cert-v01@openssh.com",
-        "signature_algs": "-ssh-rsa,ssh-dss",
+        **NO_SHA1,
         "preferred_auth": "publickey",
         "password": None,
-        # asyncssh counts the hand-shake in, which takes a while on a machine with much to do.
-        "connect_timeout": 3 * endpoint.connect_timeout,
+        "connect_timeout": 3 * endpoint.connect_timeout,  # the hand-shake counts, which takes a while on a busy machine
         "login_timeout": 3 * endpoint.connect_timeout,
         "keepalive_interval": KEEPALIVE_SECONDS,
         "keepalive_count_max": KEEPALIVE_COUNT,

@@ -160,6 +160,7 @@ def _log_to_stderr(verbose: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PlainFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises as well
 
 
 @contextlib.contextmanager
