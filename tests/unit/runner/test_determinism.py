@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,26 @@ def test_in_process_child_and_resumed_runs_agree_to_the_last_bit(make):
         inside.values(), children.results.sort_values(["hyper_params_id", "dataset"]).iloc, strict=True
     ):
         assert [float(text[2][name]) for name in names] == list(row[names])
+
+
+def chance(data: np.ndarray, _: dict) -> np.ndarray:
+    return np.random.random_sample(len(data)) + random.random()
+
+
+def test_chance_is_the_same_in_every_run_and_another_in_every_repetition(datasets, tmp_path):
+    drawn = []
+    for name in ("first", "second"):
+        np.random.seed(len(drawn))  # the script's own state has no part in it
+        timeeval = TimeEval(
+            datasets,
+            IDS[:1],
+            [algorithm(chance)],
+            results_path=tmp_path / name,
+            repetitions=3,
+            disable_progress_bar=True,
+        )
+        timeeval.run()
+        files = sorted(timeeval.results_path.glob("chance/*/small/one/*/raw_anomaly_scores.ts"))
+        drawn.append([file.read_bytes() for file in files])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
