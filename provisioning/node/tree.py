@@ -182,7 +182,7 @@ def part_digests(entries: Iterable[Tuple[str, int, str]], count: int) -> List[st
     parts = [[] for _ in range(count)]  # type: List[List[Tuple[str, int, str]]]
     for entry in entries:
         parts[part_of(entry[0], count)].append(entry)
-    return [content_digest(part)[:24] for part in parts]
+    return [content_digest(part)[:12] for part in parts]
 
 
 def read_json(path: str) -> Json:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from provisioning.manifest import Manifest
 
 SHOWN = 5
-PARTS = 32
-"""Of a folder, at most, that are compared each by itself; about as many files at least are in each."""
+PARTS = 8
+"""Of a folder, at most, that are compared each by itself: their digests travel also when nothing has changed."""
+
+PART = 64
+"""Files, about, that a part has at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ class Datasets:
         paths = None if part is None else [*wanted, folder.index]
         manifest = scan(folder.source, paths, cache=cache, progress=self._reading(folder))
         rows = [(entry.path, entry.size, entry.sha256) for entry in manifest.entries]
-        parts = part_digests(rows, max(1, min(PARTS, len(rows) // PARTS)))
+        parts = part_digests(rows, max(1, min(PARTS, len(rows) // PART)))
         return Folder(folder, manifest, ids, part is None, manifest.digest, tuple(parts))
 
     def _reading(self, folder: DatasetFolder) -> Callable[[int], None] | None:
