@@ -104,10 +104,10 @@ class Run:
     async def lost(self, host, seconds=60.0):
         return await self.wait_for(lambda event: isinstance(event, HostLost) and event.host == host, seconds)
 
-    async def ok(self, attempt_id, host):
+    async def ok(self, attempt_id, host, seconds=60.0):
         """Demand that a host computes."""
         await self.submit(attempt_id, host)
-        outcome = await self.outcome(attempt_id)
+        outcome = await self.outcome(attempt_id, seconds)
         assert isinstance(outcome, Reported), outcome
         assert outcome.report.outcome is Outcome.OK, outcome
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from timeeval.constants import EXECUTION_LOG
 from timeeval.errors import TimeEvalError
 from timeeval.run import layout, standing
 from timeeval.run.model import Outcome, Report, run_of
 from timeeval.run.nursery import Nursery
-from timeeval.run.packing import Packer, decode
+from timeeval.run.packing import Packer, decode, join
 from timeeval.run.slot import Ending, Slot
 
 if TYPE_CHECKING:
@@ -124,7 +124,24 @@ _DEAR = 0.5
 """Seconds from which on an outcome is kept for a driver that may be killed on the very machine."""
 
 
-def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None, *, durable: bool = True) -> str:
+class Turn(Protocol):
+    """What a worker that runs jobs one after the other gives to each of them."""
+
+    part: Callable[[str], bytes]
+    """Gives what many jobs have in common, by its digest."""
+
+    def end(self) -> None:
+        """Let the next job compute; may be called more than once."""
+
+
+def run_job(
+    job: bytes,
+    attempt: Mapping[str, Any],
+    pool: SlotPool | None = None,
+    *,
+    durable: bool = True,
+    turn: Turn | None = None,
+) -> str:
     """Run a job to its outcome.
 
     Parameters
@@ -138,6 +155,8 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
     durable : bool
         Whether the kept outcome has to survive a power cut, and may be asked for again. Otherwise it is kept for the
         case that the driver is killed before it has recorded it, if it took longer than such a file is worth.
+    turn : Turn, optional
+        Ended as soon as nothing is left but to make the outcome durable; None where nobody waits, and the job is whole.
 
     Returns
     -------
@@ -152,6 +171,8 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
     attempt_id, host = str(attempt["id"]), str(attempt["host"])
     try:
         header, payload = decode(job)
+        if turn is not None:
+            payload = join(header, payload, turn.part)
         results_dir = Path(header["results_dir"])
         kept = layout.kept_outcome(results_dir, attempt_id) if durable else None
         if kept is not None:
@@ -169,6 +190,8 @@ def run_job(job: bytes, attempt: Mapping[str, Any], pool: SlotPool | None = None
                 return Report(attempt_id, Outcome.INFRA, host, started, now, error=changed, changed=True).to_json()
         ending = _run(header, payload, results_dir, attempt_id, pool or _pool)
         report = _report(ending, attempt_id, host, started)
+        if turn is not None:
+            turn.end()
         if header["kind"] == "experiment" and (durable or report.ended - report.started > _DEAR):
             layout.keep_outcome(results_dir, report, durable=durable)
     except Exception as error:  # noqa: BLE001 - an exception here would be taken for a broken worker

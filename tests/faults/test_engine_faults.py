@@ -21,7 +21,7 @@ from engine_run import (
     until,
 )
 
-from timeeval.run.model import HostLost, Interrupted
+from timeeval.run.model import HostLost, Interrupted, Outcome, Reported
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -73,24 +73,57 @@ def test_a_dead_node_is_lost_in_bounded_time(sandbox, environment):
     sweep(environment, "node2")
 
 
-def test_the_schedulers_node_dies_and_the_others_go_on(sandbox, environment):
+MARKS = "/var/tmp/timeeval-takeover-marks"
+
+
+def counted(seconds):
+    """Leave a line for each execution, then compute for a while."""
+    import time
+
+    def work():
+        with Path(MARKS).open("a", encoding="utf-8") as file:
+            file.write("executed\n")
+        time.sleep(seconds)
+
+    return work
+
+
+async def sent_until_ok(run, attempt_id, host):
+    """Demand that a host computes; what was on its way when Dask was started anew is due again, as in a run."""
+    for again in range(2):
+        await run.submit(f"{attempt_id}{again}", host)
+        outcome = await run.outcome(f"{attempt_id}{again}", 60)
+        if isinstance(outcome, Reported):
+            break
+        assert outcome.cancelled, outcome
+    assert isinstance(outcome, Reported), outcome
+    assert outcome.report.outcome is Outcome.OK, outcome
+
+
+def test_schedulers_node_is_lost_and_what_runs_elsewhere_goes_on(sandbox, environment):
+    node = sandbox.node("node3")
+
     async def scenario():
-        async with Run(environment) as run:
-            await run.submit("cut", "node3", busy)
-            await until(lambda: is_busy(sandbox, "node3"))
-            await asyncio.to_thread(sandbox.node("node1").kill)
-            await run.lost("node1", 30)
-            cut = await run.outcome("cut", 90)
-            assert isinstance(cut, Interrupted)
-            assert cut.cancelled  # nobody is blamed for it
-            await run.ok("again", "node3")
-            await run.ok("also", "node2")
+        async with Run(environment, lease=20) as run:
+            await run.submit("during", "node3", counted(30))
+            await until(lambda: node.exec(["sh", "-c", f"cat {MARKS} || true"]).stdout)
+            with sandbox.off("node1"):
+                await run.lost("node1", 30)
+                await sent_until_ok(run, "meanwhile", "node2")
+                during = await run.outcome("during", 60)
+                await run.ok("then", "node3", 60)
+            return during, run.events
 
     try:
-        asyncio.run(scenario())
+        during, events = asyncio.run(scenario())
     finally:
         sandbox.heal()
         sandbox.wait()
+        marks = node.exec(["sh", "-c", f"cat {MARKS}; rm -f {MARKS}"]).stdout
+    assert isinstance(during, Reported)
+    assert during.report.outcome is Outcome.OK
+    assert marks.split() == ["executed"]
+    assert not any(isinstance(event, Interrupted) and not event.cancelled for event in events)
     sweep(environment, "node1")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,10 +22,20 @@ class Parcel:
         All of one host.
     jobs : tuple of bytes
         Their jobs, in the same order, made by `timeeval.run.packing.Packer`.
+    parts : mapping of str to bytes
+        What jobs of this run have in common, by the digest by which a job names it; one object for all parcels.
     """
 
     attempts: tuple[Attempt, ...]
     jobs: tuple[bytes, ...]
+    parts: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def whole_jobs(self) -> tuple[bytes, ...]:
+        """The jobs with their parts in them, for where parts cannot be had one by one."""
+        from timeeval.run.packing import whole
+
+        return tuple(whole(job, self.parts.__getitem__) for job in self.jobs) if self.parts else self.jobs
 
     @property
     def host(self) -> str:

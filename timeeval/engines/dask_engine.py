@@ -8,21 +8,20 @@ and what becomes of a lost host is decided by the run's state machine, which hea
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timeeval.engines.dask_settings import DaskSettings
-from timeeval.engines.dask_start import start_dask
+from timeeval.engines.chores import Chores
+from timeeval.engines.dask_settings import DaskSettings, room_for_more
+from timeeval.engines.dask_start import Dask, Names, start_dask
+from timeeval.engines.dispatch import Dispatch
 from timeeval.engines.hosts import SETTLE_SECONDS, Back, Cut, Ended, Gone, GuardedHost, News, Said
-from timeeval.engines.members import Member, Slot
+from timeeval.engines.members import Member
 from timeeval.errors import EngineError
 from timeeval.plain import plain
-from timeeval.run.model import HostLost, HostUp, Interrupted, Report, Reported
+from timeeval.run.model import Event, HostLost, HostUp, Interrupted
 
 if TYPE_CHECKING:
     from timeeval.engines.base import Parcel, Post
@@ -81,18 +80,17 @@ class DaskEngine:
         self._settings = settings or DaskSettings()
         self.threads: Mapping[str, str] = self._settings.threads
         self._results = results
-        self._details = dict(details or {})
         self._min_workers = max(1, min_workers)
-        self._task = task
         self._guards: dict[str, GuardedHost] = {}
         self._members: dict[str, Member] = {}
-        self._running: dict[str, Member] = {}
-        self._centre: GuardedHost | None = None
-        self._rebuilds = 0
-        self._rebuilding: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._dask: Dask | None = None
+        self._absent: dict[str, dict[str, Any]] = {}  # of hosts that were not reached, how their workers are started
+        self._made = self._rebuilds = 0
+        self._rebuilding = False
         self._post: Post = lambda _event: None
-        self._stopped = False
+        self._chores = Chores()
+        told = {"run_id": run_id, **(details or {})}
+        self._dispatch = Dispatch(task, told, self._settings, self._chores, post=self._tell, give_up=self._abandon)
         self.failures: dict[str, EngineError] = {}
         """What went wrong, by host that did not come up or was lost."""
 
@@ -113,6 +111,9 @@ class DaskEngine:
         for member in self._members.values():
             post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
 
+    def _tell(self, event: Event) -> None:
+        self._post(event)
+
     @property
     def slots(self) -> dict[str, int]:
         """Experiments at a time, by host."""
@@ -129,35 +130,21 @@ class DaskEngine:
     async def submit(self, parcel: Parcel) -> None:
         """Send attempts to a slot of their host; they wait here while no worker of that host is free."""
         member = self._members.get(parcel.host)
-        if member is None:
-            for attempt in parcel.attempts:
-                self._post(Interrupted(attempt.id, f"{attempt.host} is not part of the run any more"))
+        if member is not None:
+            self._dispatch.submit(member, parcel)
             return
-        self._running.update(dict.fromkeys((attempt.id for attempt in parcel.attempts), member))
-        member.waiting.append(parcel)
-        await self._pump(member)
+        for attempt in parcel.attempts:
+            self._post(Interrupted(attempt.id, f"{attempt.host} is not part of the run any more"))
 
     async def cancel(self, attempt_id: str) -> None:
         """End an attempt with its worker; a new worker takes its place. Many can be ended at the same time."""
-        member = self._running.pop(attempt_id, None)
-        if member is not None:
-            self._run(self._cancel(member, attempt_id))
-
-    async def _cancel(self, member: Member, attempt_id: str) -> None:
-        if not member.withdraw(attempt_id):
-            await self._clean(member, attempt_id)
-        self._post(Interrupted(attempt_id, "cancelled", cancelled=True))
-        await self._pump(member)
+        self._dispatch.cancel(attempt_id)
 
     async def stop(self) -> None:
         """End everything on every host, within a bounded time."""
-        if self._stopped:
+        if self._chores.stopped:
             return
-        self._stopped = True
-        tasks = [*self._background, *([self._rebuilding] if self._rebuilding else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._chores.stop()
         await asyncio.gather(*(self._stop_guard(guard) for guard in self._guards.values()))
 
     # --- bringing Dask up -----------------------------------------------------------------------------------------
@@ -184,205 +171,196 @@ class DaskEngine:
             )
 
     async def _rise(self) -> dict[str, EngineError]:
-        """Start Dask on the guards that stand; returns why hosts stayed without workers."""
+        """Start Dask on the guards that are reached; returns why hosts stayed without workers."""
+        self._made += 1
         # A host that only schedules is no member, and a lost one none any more.
         guards = [g for g in self._guards.values() if g.ready and (g.name in self._members or not g.host.slots)]
-        self._centre, failures = await start_dask(guards, self._preferred, self._run_id, self._settings)
-        for name in failures:
-            if self._guards[name] is not self._centre:
-                self._run(self._stop_guard(self._guards[name]))
-        return failures
+        here = [guard for guard in guards if guard.reached]
+        names = Names.of(self._made)
+        before = {guard.name: self._move(guard.name, names) for guard in here}
+        self._dask = dask = await start_dask(here, self._preferred, self._run_id, self._settings, names)
+        absent = [guard for guard in guards if guard not in here and guard.host.slots]
+        self._absent = {guard.name: dask.worker_spec(guard) for guard in absent}
+        for guard in here:
+            if guard.name not in dask.failures:
+                self._dispatch.retire(self._members.get(guard.name), before[guard.name])
+            elif guard is not dask.centre:
+                self._chores.run(self._stop_guard(guard))
+        self._dispatch.client = lambda message: dask.centre.tell(names.client, message)
+        return dask.failures
 
-    def _start_rebuild(self, reason: str) -> None:
-        if self._rebuilding is not None or self._stopped:
+    def _move(self, host: str, names: Names) -> str:
+        """From now on, listen to a host's other workers; returns the name of those before them."""
+        member = self._members.get(host)
+        if member is None:
+            return ""
+        for slot in member.slots.values():
+            slot.address = None
+        before, member.child = member.child, names.workers
+        return before
+
+    def _start_rebuild(self, reason: str, *, counts: bool = True) -> None:
+        if self._rebuilding or self._chores.stopped:
             return
-        self._centre = None
-        self._rebuilds += 1
+        self._rebuilds += counts
         if self._rebuilds > REBUILDS:
             for member in list(self._members.values()):
                 self._abandon(member, f"Dask ended for the {self._rebuilds}th time: {reason}")
             return
-        self._rebuilding = asyncio.create_task(self._rebuild(reason))
-        self._rebuilding.add_done_callback(self._rebuilt)
+        self._rebuilding = True
+        self._chores.run(self._rebuild(reason))
 
     async def _rebuild(self, reason: str) -> None:
-        """Start Dask anew on the hosts that are left; what was running is due again without blame."""
+        """Start Dask anew on the hosts that are left; what runs there goes on, and is reported as if nothing was."""
         logger.warning("Dask is started anew: %s", reason)
-        for member in self._members.values():
-            for slot in member.slots.values():
-                slot.address = None
-                interrupted, slot.open = slot.open, {}
-                for attempt_id in interrupted:
-                    if self._running.pop(attempt_id, None) is not None:
-                        self._post(Interrupted(attempt_id, reason, cancelled=True))
-
-        async def clear(guard: GuardedHost) -> None:
-            for child in ("client", "workers", "scheduler"):
-                await guard.end(child)
-
-        await asyncio.gather(*(clear(guard) for guard in self._guards.values() if not guard.gone))
-        for name, cause in (await self._rise()).items():
-            if name in self._members:
-                self._lose(self._members[name], str(cause), fenced_after=SETTLE_SECONDS)
-
-    def _rebuilt(self, task: asyncio.Task[None]) -> None:
-        self._rebuilding = None
-        if task.cancelled() or self._stopped:
-            return
-        error = task.exception()
-        if error is not None and not isinstance(error, EngineError):
-            logger.error("Dask could not be started anew", exc_info=error)
-        for member in list(self._members.values()):
-            if error is not None:
+        earlier, self._dask, self._dispatch.client = self._dask, None, None
+        try:
+            if earlier is not None:
+                await self._let_go(earlier)
+            for name, cause in (await self._rise()).items():
+                if name in self._members:
+                    self._lose(self._members[name], str(cause), fenced_after=SETTLE_SECONDS)
+        except EngineError as error:
+            for member in list(self._members.values()):
                 self._abandon(member, f"Dask could not be started anew: {error}")
+        finally:
+            self._rebuilding = False
+        self._look_around()
+
+    def _look_around(self) -> None:
+        """See what happened while Dask was started anew."""
+        for member in list(self._members.values()):
+            if member.name in self._absent and member.guarded.reached:
+                self._chores.run(self._rejoin(member))
             else:
-                self._run(self._pump(member))
-        if self._centre is not None and self._centre.gone:
-            self._start_rebuild(f"{self._centre.name}, where its scheduler was, is lost")
+                self._dispatch.pump(member)
+        centre = None if self._dask is None else self._dask.centre
+        if centre is not None and centre.gone:
+            self._start_rebuild(f"{centre.name}, where its scheduler was, is lost")
+        elif centre is not None and not centre.reached:
+            self._chores.later(self._settings.takeover_seconds, self._take_over, self._dask, "connection lost")
+
+    async def _let_go(self, earlier: Dask) -> None:
+        """End what is left of an earlier Dask, but for workers that still compute."""
+        for child in (earlier.names.client, earlier.names.scheduler):
+            ending = earlier.centre.end(child)  # waits for a host that is not reached until it is
+            if earlier.centre.reached:
+                await ending
+            else:
+                self._chores.run(ending)
+        for member in self._members.values():
+            if member.guarded.reached and not room_for_more(self._settings, len(member.slots)):
+                await member.guarded.end(member.child)
+                self._dispatch.interrupt(member, member.child, "its ports are needed for another Dask worker")
 
     # --- what the hosts say ---------------------------------------------------------------------------------------
 
     def _hear(self, news: News) -> None:
-        if self._stopped:
+        if self._chores.stopped:
             return
         member = self._members.get(news.host)
         if isinstance(news, Said):
-            self._said(member, news)
-            return
-        if member is not None:
+            self._said(news, member)
+        elif isinstance(news, Ended):
+            self._ended(news, member)
+        elif member is not None:
             self._heed(member, news)
-        if isinstance(news, Cut | Back) or (isinstance(news, Ended) and news.child == "workers"):
-            return
-        if self._centre is self._guards[news.host]:
-            self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}")
+        if self._is_centre(news.host):
+            if isinstance(news, Cut):
+                self._chores.later(self._settings.takeover_seconds, self._take_over, self._dask, news.reason)
+            elif isinstance(news, Gone):
+                self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}")
 
-    def _heed(self, member: Member, news: Ended | Cut | Back | Gone) -> None:
+    def _heed(self, member: Member, news: Cut | Back | Gone) -> None:
         match news:
             case Cut():  # what it runs goes on, but nothing new is sent there
                 self._post(HostLost(member.name, news.reason, news.fenced_after))
             case Back():
-                self._post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
+                self._chores.run(self._rejoin(member))
             case Gone():
                 self._lose(member, news.reason, fenced_after=news.fenced_after)
-            case Ended(child="workers"):
-                self._abandon(member, news.reason)
 
-    def _said(self, member: Member | None, news: Said) -> None:
-        message = news.message
+    def _said(self, news: Said, member: Member | None) -> None:
+        child, message = news.child, news.message
         match message["event"]:
             case "slot" if member is not None:
-                self._slot(member, message)
+                self._dispatch.slot(member, child, message)
             case "report":
-                self._report(message["attempt"], message["text"])
-            case "interrupted":
-                self._run(self._dask_failed(message["attempt"], message["reason"]))
+                self._dispatch.report(news.host, message["attempt"], message["text"])
+            case "want" if member is not None:
+                self._dispatch.bring(member, child, message["part"])
+            case "retired" if member is not None:
+                self._dispatch.retired(member, child, message["begun"])
+            case "refused":
+                self._dispatch.refused(message["key"])
+            case "done":
+                self._dispatch.done(message["attempt"])
+            case "interrupted" if child in self._offices:
+                self._dispatch.failed(message["attempt"], message["reason"])
             case "failed":
-                logger.warning("%s: %s failed: %s", news.host, news.child, plain(str(message["error"])))
+                logger.warning("%s: %s failed: %s", news.host, child, plain(str(message["error"])))
 
-    def _slot(self, member: Member, message: Mapping[str, Any]) -> None:
-        slot = member.slots[message["slot"]]
-        slot.address, slot.pid = message["address"], message["pid"] or slot.pid
-        if slot.address is None:
-            self._later(self._settings.back_seconds, self._expect_back, member, slot)
-        else:
-            self._run(self._pump(member))
-        if slot.open:  # its worker is another one now: Dask must say so, but is not waited for for ever
-            reason, first = "its Dask worker ended", next(iter(slot.open))
-            self._later(SETTLE_SECONDS, lambda: self._run(self._dask_failed(first, reason)))
+    def _ended(self, news: Ended, member: Member | None) -> None:
+        if self._is_centre(news.host) and news.child in self._offices:
+            self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}")
+        elif member is not None and news.child == member.child:
+            self._abandon(member, news.reason)
+        elif member is not None:
+            self._dispatch.interrupt(member, news.child, news.reason)
 
-    def _expect_back(self, member: Member, slot: Slot) -> None:
-        if self._members.get(member.name) is member and slot.address is None and self._rebuilding is None:
-            seconds = self._settings.back_seconds
-            if not member.guarded.reached:  # it may be back, but cannot say so
-                self._later(seconds, self._expect_back, member, slot)
+    @property
+    def _offices(self) -> tuple[str, ...]:
+        """Children of the centre without which there is no Dask."""
+        return () if self._dask is None else (self._dask.names.client, self._dask.names.scheduler)
+
+    def _is_centre(self, host: str) -> bool:
+        return self._dask is not None and self._dask.centre is self._guards[host]
+
+    # --- a centre that is not reached -----------------------------------------------------------------------------
+
+    def _take_over(self, dask: Dask, reason: str) -> None:
+        """Let another host be the scheduler's, unless it is the driver that is cut off."""
+        if self._dask is not dask or dask.centre.reached or dask.centre.gone:
+            return
+        if any(member.guarded.reached for member in self._members.values()):
+            words = f"{dask.centre.name}, where its scheduler is, is not reached: {reason}"
+            self._start_rebuild(words, counts=False)
+        else:  # when the driver is back, its hosts are back one by one
+            self._chores.later(self._settings.takeover_seconds, self._take_over, dask, reason)
+
+    async def _rejoin(self, member: Member) -> None:
+        """Use a host again; one that missed a new Dask gets workers for it."""
+        if self._rebuilding:
+            return  # it is looked at when that is done
+        spec = self._absent.pop(member.name, None)
+        if spec is not None and self._dask is not None:
+            names = self._dask.names
+            before = self._move(member.name, names)
+            try:
+                await member.guarded.spawn(names.workers, spec)
+            except EngineError as error:
+                self._abandon(member, str(error))
                 return
-            self._abandon(member, f"the Dask worker {slot.name} ended and did not come back within {seconds:g} s")
+            self._dispatch.retire(member, before)
+        self._post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
 
-    def _report(self, attempt_id: str, text: str) -> None:
-        try:
-            report = Report.from_json(text)
-        except ValueError as error:
-            self._run(self._dask_failed(attempt_id, f"what the worker sent is no report: {error}"))
-            return
-        if report.attempt != attempt_id:
-            self._run(self._dask_failed(attempt_id, f"the worker reported another attempt, {report.attempt}"))
-            return
-        member = self._running.pop(attempt_id, None)
-        self._post(Reported(report))
-        if member is not None:
-            slot = member.slot_of(attempt_id)
-            if slot is not None:
-                del slot.open[attempt_id]
-            if slot is None or not slot.open:  # while a bundle goes on, nothing else can start there
-                self._run(self._pump(member))
-
-    async def _dask_failed(self, attempt_id: str, reason: str) -> None:
-        """Clean up after an attempt that came back without a report, then say so of all that went with it."""
-        member = self._running.get(attempt_id)
-        slot = None if member is None else member.slot_of(attempt_id)
-        if member is None or slot is None:
-            return
-        lost = [open_id for open_id in slot.open if self._running.pop(open_id, None) is not None]
-        for open_id in lost:
-            await self._clean(member, open_id)
-            self._post(Interrupted(open_id, f"{member.name}: {reason}"))
-        await self._pump(member)
-
-    # --- slots and hosts ------------------------------------------------------------------------------------------
-
-    async def _pump(self, member: Member) -> None:
-        """Give waiting attempts to free slots."""
-        centre = self._centre
-        if centre is None or self._rebuilding is not None:
-            return
-        while (start := member.next_start()) is not None:
-            slot, parcel = start
-            common = {"run_id": self._run_id, "slot": slot.name, **self._details}
-            if member.standing:
-                common["standing"] = member.standing
-            message = {
-                "attempts": [attempt.id for attempt in parcel.attempts],
-                "task": self._task,
-                "jobs": [base64.b64encode(job).decode() for job in parcel.jobs],
-                "details": [json.dumps({**attempt.fields(), **common}) for attempt in parcel.attempts],
-                "worker": slot.address,
-            }
-            with contextlib.suppress(EngineError):  # then the guard is gone, and that is news of its own
-                centre.tell("client", message)
-
-    async def _clean(self, member: Member, attempt_id: str) -> None:
-        """End the worker of an attempt with all it started, and free its slot when that is done."""
-        slot = member.slot_of(attempt_id)
-        if slot is None:
-            return
-        if slot.sent_to == slot.pid:
-            slot.address = None
-            self._later(self._settings.back_seconds, self._expect_back, member, slot)
-        await member.guarded.cancel(attempt_id, slot.name, slot.sent_to)
-        slot.open.pop(attempt_id, None)
+    # --- hosts ----------------------------------------------------------------------------------------------------
 
     def _lose(self, member: Member, reason: str, *, fenced_after: float) -> None:
         if self._members.pop(member.name, None) is None:
             return
         self.failures[member.name] = EngineError(reason, host=member.name)
-        for attempt_id in [key for key, value in self._running.items() if value is member]:
-            del self._running[attempt_id]
+        self._dispatch.forget(member)
         self._post(HostLost(member.name, reason, fenced_after))
 
     def _abandon(self, member: Member, reason: str) -> None:
         """Give up a host whose guard still stands: the guard ends what is there."""
+        if self._members.get(member.name) is not member:
+            return
         self._lose(member, reason, fenced_after=self._settings.grace + SETTLE_SECONDS)
-        if member.guarded is not self._centre:
-            self._run(self._stop_guard(member.guarded))
+        if not self._is_centre(member.name):
+            self._chores.run(self._stop_guard(member.guarded))
 
     async def _stop_guard(self, guard: GuardedHost) -> None:
         if left := await guard.stop():
             logger.warning("%s", left)
-
-    def _later(self, seconds: float, act: Callable[..., None], *args: object) -> None:
-        asyncio.get_running_loop().call_later(seconds, lambda: None if self._stopped else act(*args))
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)

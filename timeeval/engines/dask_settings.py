@@ -32,6 +32,9 @@ class DaskSettings:
         A node whose driver is silent for so many seconds ends the run's work there.
     linger : float
         A node whose driver hung up, rather than fell silent, waits so many seconds for it to come back.
+    takeover : float
+        A host of the scheduler that is not reached for so many seconds, while others are, loses that office; never more
+        than a quarter of the lease.
     beat, grace, start_seconds : float
         Seconds between two signs of life; that children get to end by themselves; that a host gets to come up.
     back_seconds : float
@@ -52,6 +55,7 @@ class DaskSettings:
 
     lease: float = 300.0
     linger: float = 10.0
+    takeover: float = 30.0
     beat: float = 2.0
     grace: float = 3.0
     start_seconds: float = 60.0
@@ -64,6 +68,11 @@ class DaskSettings:
     log_file: str = ""
     file_level: str = "INFO"
     console_level: str = "INFO"
+
+    @property
+    def takeover_seconds(self) -> float:
+        """How long a scheduler's host that is not reached keeps its office."""
+        return min(self.takeover, self.lease / 4)
 
     def all_environment(self) -> dict[str, str]:
         """Return the environment of the processes: one thread each unless the user says more."""
@@ -170,6 +179,12 @@ def worker_options(settings: DaskSettings, address: str) -> dict[str, Any]:
         "worker_port": settings.worker_ports,
         "protocol": "tls",
     }
+
+
+def room_for_more(settings: DaskSettings, slots: int) -> bool:
+    """Tell whether a host has ports for other workers while those before them still run."""
+    first, _, last = settings.worker_ports.partition(":")
+    return first == "0" or int(last or first) - int(first) + 1 >= 4 * slots
 
 
 def _host(address: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from timeeval.engines.dask_settings import DaskSettings, dask_config, scheduler_options, worker_options
@@ -14,9 +15,44 @@ if TYPE_CHECKING:
     from timeeval.engines.hosts import GuardedHost
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the guards call the processes of one Dask; another one of the same run has other names."""
+
+    scheduler: str
+    workers: str
+    client: str
+
+    @classmethod
+    def of(cls, number: int) -> Names:
+        """Return the names of the n-th Dask of a run."""
+        suffix = "" if number == 1 else f"-{number}"
+        return cls(f"scheduler{suffix}", f"workers{suffix}", f"client{suffix}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dask:
+    """One Dask that is up.
+
+    Attributes
+    ----------
+    centre : GuardedHost
+        Host of the scheduler and the client.
+    failures : dict of str to EngineError
+        Why a host has no workers, by name.
+    worker_spec : callable
+        Gives how workers are started, for a guard; with credentials of their own.
+    """
+
+    names: Names
+    centre: GuardedHost
+    failures: dict[str, EngineError]
+    worker_spec: Callable[[GuardedHost], dict[str, Any]]
+
+
 async def start_dask(
-    guards: Sequence[GuardedHost], preferred: str, run_id: str, settings: DaskSettings
-) -> tuple[GuardedHost, dict[str, EngineError]]:
+    guards: Sequence[GuardedHost], preferred: str, run_id: str, settings: DaskSettings, names: Names
+) -> Dask:
     """Start all roles, with certificates that only they have.
 
     Parameters
@@ -29,13 +65,8 @@ async def start_dask(
         Names the certificate authority.
     settings : DaskSettings
         Options of the roles.
-
-    Returns
-    -------
-    centre : GuardedHost
-        Host of the scheduler and the client.
-    failures : dict of str to EngineError
-        Why a host has no workers, by name.
+    names : Names
+        What the guards call the processes.
 
     Raises
     ------
@@ -47,8 +78,7 @@ async def start_dask(
     authority = Authority.make(run_id)
     environment = settings.all_environment()
     failures: dict[str, EngineError] = {}
-    candidates = sorted(guards, key=lambda guard: guard.name != preferred)
-    for centre in candidates:
+    for centre in sorted(guards, key=lambda guard: guard.name != preferred):
         spec = {
             "role": "scheduler",
             "config": dask_config(authority.issue("scheduler"), environment, settings.lease),
@@ -56,7 +86,7 @@ async def start_dask(
             "logging": settings.logging_config(centre.name),
         }
         try:
-            address = _checked(centre, await centre.spawn("scheduler", spec))["address"]
+            address = _checked(centre, await centre.spawn(names.scheduler, spec))["address"]
             break
         except EngineError as error:
             failures[centre.name] = error
@@ -65,9 +95,10 @@ async def start_dask(
             "no host could run the Dask scheduler:" + "".join(f"\n  {text}" for text in failures.values())
         )
 
-    async def start_workers(guard: GuardedHost) -> None:
-        spec = {
+    def worker_spec(guard: GuardedHost) -> dict[str, Any]:
+        return {
             "role": "workers",
+            "child": names.workers,
             "scheduler": address,
             "slots": guard.host.slot_names(),
             "standing": guard.host.standing,
@@ -75,8 +106,10 @@ async def start_dask(
             "options": worker_options(settings, guard.address),
             "logging": settings.logging_config(guard.name),
         }
+
+    async def start_workers(guard: GuardedHost) -> None:
         try:
-            _checked(guard, await guard.spawn("workers", spec))
+            _checked(guard, await guard.spawn(names.workers, worker_spec(guard)))
         except EngineError as error:
             failures[guard.name] = error
 
@@ -87,11 +120,11 @@ async def start_dask(
             "config": dask_config(authority.issue("client"), environment, settings.lease),
             "logging": settings.logging_config(centre.name),
         }
-        await centre.spawn("client", spec)
+        await centre.spawn(names.client, spec)
 
     workers = [guard for guard in guards if guard.host.slots and guard.name not in failures]
     await asyncio.gather(start_client(), *(start_workers(guard) for guard in workers))
-    return centre, failures
+    return Dask(names, centre, failures, worker_spec)
 
 
 def _checked(guard: GuardedHost, message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from timeeval.engines.worker_main import CLOSE_SECONDS, REPORTS, Voice, execute, execute_all, incoming, versions
+from timeeval.engines.hatch import carry
+from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, incoming, versions
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -53,12 +54,9 @@ class Gateway:
         self._voice = voice
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler_lost = asyncio.Event()
-        self._futures: dict[str, tuple[str, Future]] = {}  # of each task its worker and its future, by its key
-        self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
 
     async def serve(self) -> None:
         """Obey the driver until stdin ends; raises ConnectionError when the scheduler is lost."""
-        self._client.subscribe_topic(REPORTS, self._hear)
         obeying = asyncio.create_task(self._obey())
         losing = asyncio.create_task(self._scheduler_lost.wait())
         await asyncio.wait({obeying, losing}, return_when=asyncio.FIRST_COMPLETED)
@@ -72,64 +70,41 @@ class Gateway:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, attempts: list[str], task: str, jobs: list[str], details: list[str], worker: str) -> None:
+    async def _carry(self, task: str, jobs: list[str], details: list[str], key: str, worker: str) -> None:
+        """Bring a parcel to its worker and say when it has ended; its reports take their own way."""
         future: Future | None = None
-        key = attempts[0]
-        self._open[key] = list(attempts)
-        single = len(attempts) == 1
         raw = [base64.b64decode(job) for job in jobs]
         try:
             future = self._client.submit(
-                execute if single else execute_all,
+                carry,
                 task,
-                *((raw[0], details[0]) if single else (raw, details, key)),
+                raw,
+                details,
                 key=key,
                 workers=[worker],
                 allow_other_workers=False,
                 retries=0,
                 pure=False,
             )
-            self._futures[key] = (worker, future)
             text = await future.result()
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see below
             # The task function turns all that an experiment does into a report: what is raised is the machinery's.
             if "scheduler-connection-lost" in str(error):
                 self._scheduler_lost.set()  # nothing is known of any attempt; this process ends and Dask is made anew
-                return
-            self._interrupted(key, _reason(error))
+            else:
+                self._voice.say(event="interrupted", attempt=key, reason=reason_of(error))
         else:
-            if type(text) is not str:
-                self._interrupted(key, "the worker's answer is no report")
-            elif single:
-                self._report(key, 0, text)
-            # those of a bundle were told one by one, by events that came before this answer
-            self._interrupted(key, "its worker did not report it")
+            if type(text) is str:
+                self._voice.say(event="done", attempt=key)
+            else:
+                self._voice.say(event="interrupted", attempt=key, reason="the worker's answer is no text")
         finally:
-            self._open.pop(key, None)
-            self._futures.pop(key, None)
             if future is not None:
                 future.release()
 
-    def _hear(self, event: tuple[float, Any]) -> None:
-        """Take in the report of one of a bundle; what is not of that form is nobody's."""
-        match event:
-            case (_, (str(key), int(index), str(text))) if key in self._open:
-                self._report(key, index, text)
 
-    def _report(self, key: str, index: int, text: str) -> None:
-        attempts = self._open[key]
-        if 0 <= index < len(attempts) and attempts[index]:
-            self._voice.say(event="report", attempt=attempts[index], text=text)
-            attempts[index] = ""
-
-    def _interrupted(self, key: str, reason: str) -> None:
-        for index, attempt in enumerate(self._open[key]):
-            if attempt:
-                self._voice.say(event="interrupted", attempt=attempt, reason=reason)
-                self._open[key][index] = ""
-
-
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Say in words why a task came to nothing, without reading what a worker pickled."""
     raw = error.args[0] if error.args else b""
     if isinstance(raw, bytes):  # the exception's pickle, unread
         for name, text in CAUSES.items():

@@ -362,7 +362,7 @@ class Guard:
         child.inbox.put(None)
         if child.hearer is not None:
             child.hearer.join(1.0)  # its last words come before the news of its end
-        if child.name == "workers":
+        if child.name.startswith("workers"):
             table = sweeping.processes()
             for pid in sweeping.orphans():
                 sweeping.kill([pid, *sweeping.descendants(pid, table)])

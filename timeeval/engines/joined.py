@@ -13,18 +13,17 @@ import json
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timeeval.engines.base import Parcel
 from timeeval.engines.joined_link import Link, Scheduler, machine_of
 from timeeval.errors import EngineError
 from timeeval.run.model import HostLost, HostUp, Interrupted, Report, Reported
 from timeeval.run.standing import digest_of
 
 if TYPE_CHECKING:
-    from timeeval.engines.base import Post
+    from timeeval.engines.base import Parcel, Post
 
 RUN_JOB = "timeeval.evaluation:run_job"
 WORKER = "timeeval.engines.joined_worker"
@@ -315,7 +314,7 @@ class JoinedEngine:
                     do="carry",
                     attempts=[attempt.id for attempt in parcel.attempts],
                     task=self._task,
-                    jobs=[base64.b64encode(job).decode() for job in parcel.jobs],
+                    jobs=[base64.b64encode(job).decode() for job in parcel.whole_jobs],
                     details=[json.dumps({**attempt.fields(), **common}) for attempt in parcel.attempts],
                     worker=slot.worker,
                 )
@@ -331,4 +330,4 @@ class JoinedEngine:
 
 def _without(parcel: Parcel, attempt_id: str) -> Parcel:
     kept = [(a, job) for a, job in zip(parcel.attempts, parcel.jobs, strict=True) if a.id != attempt_id]
-    return Parcel(tuple(a for a, _ in kept), tuple(job for _, job in kept))
+    return replace(parcel, attempts=tuple(a for a, _ in kept), jobs=tuple(job for _, job in kept))

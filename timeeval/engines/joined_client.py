@@ -10,6 +10,7 @@ Messages of the driver: ``{"do": "carry" | "cancel" | "ask" | "fetch" | "keep", 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
@@ -20,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timeeval.engines import joined_worker
-from timeeval.engines.gateway import Gateway, refuse_pickles
-from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, incoming, versions
+from timeeval.engines.gateway import Gateway, reason_of, refuse_pickles
+from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, execute, incoming, versions
 from timeeval.errors import EngineError
 from timeeval.evaluation import forbid_job
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
@@ -40,13 +41,16 @@ class JoinedGateway(Gateway):
     def __init__(self, client: Client, voice: Voice) -> None:
         super().__init__(client, voice)
         self._known: dict[str, dict[str, Any]] = {}  # what each worker says of itself, by its address
+        self._futures: dict[str, tuple[str, Future]] = {}  # of each task its worker and its future, by its key
+        self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
 
     async def _obey(self) -> None:
+        self._client.subscribe_topic(joined_worker.REPORTS, self._hear)
         watching = asyncio.create_task(self._watch())
         try:
             async for message in incoming():
                 acts: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
-                    "carry": self._carry,
+                    "carry": self._bring,
                     "cancel": self._cancel,
                     "ask": self._ask,
                     "fetch": self._fetch,
@@ -108,6 +112,62 @@ class JoinedGateway(Gateway):
                 task.add_done_callback(self._tasks.discard)
 
     # --- attempts -------------------------------------------------------------------------------------------------
+
+    async def _bring(self, attempts: list[str], task: str, jobs: list[str], details: list[str], worker: str) -> None:
+        """Bring attempts to a worker; here reports come through Dask, for nothing else of ours is there."""
+        future: Future | None = None
+        key = attempts[0]
+        self._open[key] = list(attempts)
+        single = len(attempts) == 1
+        raw = [base64.b64decode(job) for job in jobs]
+        try:
+            future = self._client.submit(
+                execute if single else joined_worker.execute_all,
+                task,
+                *((raw[0], details[0]) if single else (raw, details, key)),
+                key=key,
+                workers=[worker],
+                allow_other_workers=False,
+                retries=0,
+                pure=False,
+            )
+            self._futures[key] = (worker, future)
+            text = await future.result()
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - what is raised is the machinery's
+            if "scheduler-connection-lost" in str(error):
+                self._scheduler_lost.set()
+                return
+            self._interrupted(key, reason_of(error))
+        else:
+            if type(text) is not str:
+                self._interrupted(key, "the worker's answer is no report")
+            elif single:
+                self._report(key, 0, text)
+            # those of a bundle were told one by one, by events that came before this answer
+            self._interrupted(key, "its worker did not report it")
+        finally:
+            self._open.pop(key, None)
+            self._futures.pop(key, None)
+            if future is not None:
+                future.release()
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        """Take in the report of one of a bundle; what is not of that form is nobody's."""
+        match event:
+            case (_, (str(key), int(index), str(text))) if key in self._open:
+                self._report(key, index, text)
+
+    def _report(self, key: str, index: int, text: str) -> None:
+        attempts = self._open[key]
+        if 0 <= index < len(attempts) and attempts[index]:
+            self._voice.say(event="report", attempt=attempts[index], text=text)
+            attempts[index] = ""
+
+    def _interrupted(self, key: str, reason: str) -> None:
+        for index, attempt in enumerate(self._open[key]):
+            if attempt:
+                self._voice.say(event="interrupted", attempt=attempt, reason=reason)
+                self._open[key][index] = ""
 
     async def _cancel(self, attempt: str, worker: str) -> None:
         """Kill an attempt's process below its worker; what has not begun there never will."""

@@ -22,6 +22,7 @@ from timeeval.engines.worker_main import execute
 from timeeval.run.layout import PRIVATE
 
 PIECE = 4 << 20
+REPORTS = "timeeval-reports"
 
 # Sent as source: it has to answer as well where this package is not installed.
 GREETING = """
@@ -37,6 +38,16 @@ def greet():
     return json.dumps(answer)
 """
 GREET = f"(lambda scope: (exec({GREETING!r}, scope), scope['greet']())[1])({{}})"
+
+
+def execute_all(task: str, jobs: list[bytes], attempts: list[str], key: str) -> str:
+    """Run a bundle, one after the other; each report is told as an event the moment it is there."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    for index, (job, attempt) in enumerate(zip(jobs, attempts, strict=True)):
+        worker.log_event(REPORTS, [key, index, execute(task, job, attempt)])
+    return ""
 
 
 def answer(task: str, job: bytes) -> str:

@@ -85,7 +85,7 @@ class LocalEngine:
 
     def _run(self, parcel: Parcel, loop: asyncio.AbstractEventLoop, post: Post) -> None:
         """Run one job after the other; each report is posted the moment it is there."""
-        for attempt, job in zip(parcel.attempts, parcel.jobs, strict=True):
+        for attempt, job in zip(parcel.attempts, parcel.whole_jobs, strict=True):
             if attempt.id in self._cancelled:
                 now = time.time()
                 report = Report(attempt.id, Outcome.CANCELLED, self.host, now, now, error="cancelled")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from timeeval.engines.base import Parcel
 from timeeval.run.standing import digest_of
 
 if TYPE_CHECKING:
+    from timeeval.engines.base import Parcel
     from timeeval.engines.hosts import GuardedHost
     from timeeval.run.model import Attempt
 
@@ -28,8 +28,10 @@ class Slot:
         Its process on the node.
     open : dict of str to Attempt
         What was sent to it and did not come back yet, by id.
-    sent_to : int
-        The process that it was sent to.
+    sent_to, sent_in : int, str
+        The process that it was sent to, and the guard's child which that belongs to.
+    key : str
+        What Dask calls the parcel that was sent last.
     """
 
     name: str
@@ -37,16 +39,25 @@ class Slot:
     pid: int = 0
     open: dict[str, Attempt] = field(default_factory=dict)
     sent_to: int = 0
+    sent_in: str = ""
+    key: str = ""
 
 
 @dataclass(slots=True)
 class Member:
-    """A host of the run with its slots, and the attempts that wait for one of them."""
+    """A host of the run with its slots, and the attempts that wait for one of them.
+
+    Attributes
+    ----------
+    child : str
+        The guard's child whose workers the slots have now; earlier ones only end what they run.
+    """
 
     guarded: GuardedHost
     slots: dict[str, Slot]
     standing: str = ""
     waiting: deque[Parcel] = field(default_factory=deque)
+    child: str = ""
 
     @classmethod
     def of(cls, guarded: GuardedHost) -> Self:
@@ -64,6 +75,10 @@ class Member:
         """Return the slot that an attempt was sent to."""
         return next((slot for slot in self.slots.values() if attempt_id in slot.open), None)
 
+    def busy_in(self, child: str) -> list[Slot]:
+        """Return the slots that wait for what was sent to a child's workers."""
+        return [slot for slot in self.slots.values() if slot.open and slot.sent_in == child]
+
     def withdraw(self, attempt_id: str) -> bool:
         """Take an attempt out of those that wait; returns whether it was among them."""
         for index, parcel in enumerate(self.waiting):
@@ -72,7 +87,8 @@ class Member:
                 continue
             del self.waiting[index]
             if rest:
-                self.waiting.insert(index, Parcel(tuple(pair[0] for pair in rest), tuple(pair[1] for pair in rest)))
+                attempts, jobs = zip(*rest, strict=True)
+                self.waiting.insert(index, replace(parcel, attempts=attempts, jobs=jobs))
             return True
         return False
 
@@ -84,5 +100,6 @@ class Member:
         if slot is None:
             return None
         parcel = self.waiting.popleft()
-        slot.open, slot.sent_to = {attempt.id: attempt for attempt in parcel.attempts}, slot.pid
+        slot.open = {attempt.id: attempt for attempt in parcel.attempts}
+        slot.sent_to, slot.sent_in, slot.key = slot.pid, self.child, parcel.attempts[0].id
         return slot, parcel

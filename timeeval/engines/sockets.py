@@ -1,4 +1,4 @@
-"""The guard's door on its node: a socket in the run folder, JSON lines over it, this user's processes alone.
+"""Doors on a node: sockets in the run folder, JSON lines over them, this user's processes alone.
 
 Part of the guard's program: standard library only, Python 3.8 or newer.
 """
@@ -20,17 +20,17 @@ PIECE = 1 << 16
 BACKLOG = 8
 
 
-def _short(folder: Path, descriptor: int) -> str:
+def _short(folder: Path, name: str, descriptor: int) -> str:
     # A socket's path may have 107 bytes; a state folder's may have more.
-    return f"/proc/self/fd/{descriptor}/{DOOR}" if len(os.fsencode(str(folder / DOOR))) > 100 else str(folder / DOOR)
+    return f"/proc/self/fd/{descriptor}/{name}" if len(os.fsencode(str(folder / name))) > 100 else str(folder / name)
 
 
-def listen(folder: Path) -> socket.socket:
-    """Open the door of a run folder; its permissions are the folder's."""
+def listen(folder: Path, name: str = DOOR) -> socket.socket:
+    """Open a door of a run folder, the guard's if no other is named; its permissions are the folder's."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        door.bind(_short(folder, descriptor))
+        door.bind(_short(folder, name, descriptor))
         door.listen(BACKLOG)
     except OSError:
         door.close()
@@ -40,14 +40,14 @@ def listen(folder: Path) -> socket.socket:
     return door
 
 
-def connect(folder: Path) -> socket.socket:
-    """Knock at the door of a run folder; raises OSError when nobody of this user's is behind it."""
+def connect(folder: Path, name: str = DOOR) -> socket.socket:
+    """Knock at a door of a run folder; raises OSError when nobody of this user's is behind it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        line.connect(_short(folder, descriptor))
+        line.connect(_short(folder, name, descriptor))
         if not is_own(line):
-            raise PermissionError(f"another user's process stands at {folder / DOOR}")
+            raise PermissionError(f"another user's process stands at {folder / name}")
     except OSError:
         line.close()
         raise

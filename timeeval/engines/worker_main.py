@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from timeeval.engines import ports
+from timeeval.engines.porter import Porter
 from timeeval.engines.sweeping import SLOT_MARK
 from timeeval.run.standing import VARIABLE
 
@@ -33,7 +34,6 @@ POLL_SECONDS = 0.25
 CLOSE_SECONDS = 2.0
 PR_SET_PDEATHSIG = 1
 LINE_LIMIT = 1 << 30
-REPORTS = "timeeval-reports"
 
 
 def versions() -> dict[str, str]:
@@ -64,20 +64,11 @@ def execute(task: str, job: bytes, attempt: str) -> str:
     return text
 
 
-def execute_all(task: str, jobs: list[bytes], attempts: list[str], key: str) -> str:
-    """Run a bundle, one after the other; each report is told as an event the moment it is there."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    for index, (job, attempt) in enumerate(zip(jobs, attempts, strict=True)):
-        worker.log_event(REPORTS, [key, index, execute(task, job, attempt)])
-    return ""
-
-
-def probe(job: bytes, attempt: Mapping[str, Any]) -> str:
+def probe(job: bytes, attempt: Mapping[str, Any], turn: object) -> str:
     """Import what experiments need on this worker and report what cannot be; the task of the self-check."""
     from timeeval.run.model import Outcome, Report
 
+    del turn
     started = time.time()
     missing = []
     for name in json.loads(job):
@@ -132,14 +123,22 @@ async def run_workers(spec: Mapping[str, Any], voice: Voice) -> None:
     """Serve one nanny with one worker for each slot until stdin ends, and tell where each slot's worker is."""
     from distributed import Nanny
 
+    from timeeval.engines.patience import PatientWorker
+
     options = {**spec["options"], "local_directory": spec["folder"]}
-    environment = {**options.pop("env", {}), **_standing(spec)}
+    porter = Porter(Path(spec["folder"]), spec["child"], voice.say)
+    environment = {**options.pop("env", {}), **_standing(spec), **porter.environment}
     nannies = {
-        slot: Nanny(spec["scheduler"], name=slot, env={**environment, SLOT_MARK: slot}, **options)
+        slot: Nanny(
+            spec["scheduler"],
+            name=slot,
+            env={**environment, SLOT_MARK: f"{spec['child']}/{slot}"},
+            **{"worker_class": PatientWorker, **options},
+        )
         for slot in spec["slots"]
     }
     async with asyncio.timeout(spec["start_seconds"]):
-        await asyncio.gather(*(nanny.start() for nanny in nannies.values()))
+        await asyncio.gather(porter.open(), *(nanny.start() for nanny in nannies.values()))
     voice.say(event="up", versions=versions())
 
     async def tell_slots() -> None:
@@ -156,8 +155,8 @@ async def run_workers(spec: Mapping[str, Any], voice: Voice) -> None:
 
     telling = asyncio.create_task(tell_slots())
     try:
-        async for _ in incoming():
-            pass
+        async for message in incoming():
+            await porter.obey(message)
     finally:
         telling.cancel()
         with contextlib.suppress(TimeoutError):

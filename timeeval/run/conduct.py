@@ -56,6 +56,8 @@ class Plan:
         Draw parameters during the run.
     collect : Collect
         How much of what experiments write on hosts travels to the results folder.
+    parts : mapping of str to bytes
+        What jobs have in common, by the digest by which they name it.
     """
 
     results_path: Path
@@ -68,6 +70,7 @@ class Plan:
     after: bytes | None = None
     searches: Searches | None = None
     collect: Collect = Collect.ALL
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -274,7 +277,7 @@ class _Conductor:
         if not due:
             return ""
         _say_what_runs_again(lacking, self._cells)
-        work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after, plan.searches)
+        work = Work(plan.info.id, due, plan.job_of, plan.before, plan.after, plan.searches, plan.parts)
         self._driving = True
         try:
             return await loop.run(work, journal.attempts_made(), self._cells)

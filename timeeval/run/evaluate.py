@@ -148,13 +148,14 @@ class Evaluation:
             timeeval.results_path,
             info,
             grid,
-            lambda key, slots: packer.pack(drawn(grid.experiment(key)), slots),
+            lambda key, slots: packer.split(drawn(grid.experiment(key)), slots),
             lambda key, names, folder: self._scoring_job(packer, identities, grid.experiment(key), names, folder),
             self._session.retry if self._session else frozenset(),
             before,
             after,
             Searches.of(grid.searched(), timeeval.metrics),
             self._session.collect if self._session else Collect.ALL,
+            packer.parts,
         )
         with _Bar(len(grid), disable=timeeval.disable_progress_bar) as bar:
             outcomes = conduct(plan, place, bar)

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from timeeval.engines.base import Parcel
@@ -88,6 +88,8 @@ class Work:
         Jobs that every host does once, before the first and after the last experiment.
     search : Search, optional
         Draws parameters before jobs are made and learns from outcomes.
+    parts : mapping of str to bytes
+        What jobs have in common, by the digest by which they name it; it grows while jobs are made.
     """
 
     run_id: str
@@ -96,6 +98,7 @@ class Work:
     before: bytes | None = None
     after: bytes | None = None
     search: Search | None = None
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Loop:
@@ -259,7 +262,7 @@ class Loop:
         if not sent:
             return
         try:
-            await self._engine.submit(Parcel(tuple(sent), tuple(jobs)))
+            await self._engine.submit(Parcel(tuple(sent), tuple(jobs), work.parts))
         except EngineError as error:
             for attempt in sent:
                 self.post(Interrupted(attempt.id, str(error)))

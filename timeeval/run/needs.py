@@ -123,7 +123,7 @@ def _modules(algorithms: Sequence[Algorithm]) -> list[str]:
     packer = Packer(Path("/"))
     for algorithm in algorithms:
         try:
-            pickled = packer.algorithm(algorithm)
+            pickled = packer.part(algorithm)
         except PackingError:
             continue  # the run itself says so, with the cause
         found |= _imported_by(pickled)

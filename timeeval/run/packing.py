@@ -1,7 +1,10 @@
 """Jobs: what travels to the process that computes an attempt.
 
-A job is a small JSON header, which the worker reads, and a pickle, which only the experiment's own process opens.
+A job is a small JSON header, which the worker reads, and pickles, which only the experiment's own process opens.
 Functions and classes of the user's script and of modules beside it travel by value, because no node has them.
+
+What many jobs have in common, the algorithm and the metrics, are *parts*: a job names them by their SHA-256, a node
+gets each of them once, and `join` puts them where the experiment's process looks for them.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import hashlib
 import io
 import json
 import pickle
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from timeeval.metrics import Metric
 
 _HEAD = struct.Struct(">I")
+_PARTS = struct.Struct(">QQ")
 _OURS = ("timeeval", "timeeval_experiments", "provisioning")
 
 
@@ -51,6 +56,22 @@ def decode(job: bytes) -> tuple[dict[str, Any], bytes]:
     size = _HEAD.unpack_from(job)[0]
     start = _HEAD.size + size
     return json.loads(job[_HEAD.size : start]), job[start:]
+
+
+def join(header: dict[str, Any], payload: bytes, part: Callable[[str], bytes]) -> bytes:
+    """Return the whole payload of a job that was split from its parts, and take them out of its header."""
+    names = header.pop("parts", None)
+    if names is None:
+        return payload
+    algorithm, metrics = (part(name) for name in names)
+    return _PARTS.pack(len(algorithm), len(metrics)) + algorithm + metrics + payload
+
+
+def whole(job: bytes, part: Callable[[str], bytes]) -> bytes:
+    """Return a job with its parts in it."""
+    header, payload = decode(job)
+    payload = join(header, payload, part)
+    return encode(header, payload)
 
 
 class Packer:
@@ -85,9 +106,11 @@ class Packer:
         self._image_ids = image_ids
         self._locate = locate or (lambda path: path)
         self._modules = local_modules()
-        self._pickled: dict[int, tuple[Any, bytes]] = {}
+        self._pickled: dict[int, tuple[Any, str]] = {}
+        self.parts: dict[str, bytes] = {}
+        """What the jobs made so far have in common, by its SHA-256."""
 
-    def algorithm(self, algorithm: Algorithm) -> bytes:
+    def part(self, algorithm: Algorithm) -> bytes:
         """Pickle an algorithm without its parameter grid.
 
         Raises
@@ -95,10 +118,14 @@ class Packer:
         PackingError
             If it cannot be pickled.
         """
-        return self._once(algorithm, _slim, f"algorithm {algorithm.name}")
+        return self.parts[self._once(algorithm, _slim, f"algorithm {algorithm.name}")]
 
     def pack(self, experiment: Experiment, slots: int | None = None) -> bytes:
-        """Make the job of an experiment.
+        """Make the job of an experiment with all its parts in it; see `split`."""
+        return whole(self.split(experiment, slots), self.parts.__getitem__)
+
+    def split(self, experiment: Experiment, slots: int | None = None) -> bytes:
+        """Make the job of an experiment, which only names its parts.
 
         Parameters
         ----------
@@ -112,7 +139,7 @@ class Packer:
         PackingError
             If the algorithm or a metric cannot be pickled.
         """
-        algorithm = self.algorithm(experiment.algorithm)
+        algorithm = self._once(experiment.algorithm, _slim, f"algorithm {experiment.algorithm.name}")
         metrics = self._once(experiment.metrics, lambda metrics: metrics, "the metrics")
         constraints = experiment.resource_constraints
         if slots is not None:
@@ -127,7 +154,7 @@ class Packer:
             "resolved_train_dataset_path": None if train is None else self._locate(train),
             "resolved_test_dataset_path": self._locate(experiment.resolved_test_dataset_path),
         }
-        payload = self._payload((algorithm, metrics, rest), experiment)
+        payload = self._payload(rest, experiment)
         images = experiment.algorithm.main.get_images()
         args: dict[str, Any] = {}
         if images and self._image_ids is not None:
@@ -141,6 +168,7 @@ class Packer:
             "args": args,
             "containers": bool(images),
             "proven": self._proven(experiment),
+            "parts": [algorithm, metrics],
         }
         return encode(header, payload)
 
@@ -184,10 +212,13 @@ class Packer:
         header = {"kind": "score", "work_dir": str(folder), "args": {}, "containers": False}
         return encode(header, self._dump((labels, dict(metrics)), "the metrics"))
 
-    def _once(self, value: Any, prepare: Callable[[Any], Any], what: str) -> bytes:  # noqa: ANN401 - anything
+    def _once(self, value: Any, prepare: Callable[[Any], Any], what: str) -> str:  # noqa: ANN401 - anything
         known = self._pickled.get(id(value))
-        if known is None:  # the value is kept beside its pickle, so its id stays its own
-            known = self._pickled[id(value)] = (value, self._dump(prepare(value), what))
+        if known is None:  # the value is kept beside its digest, so its id stays its own
+            content = self._dump(prepare(value), what)
+            digest = hashlib.sha256(content).hexdigest()
+            self.parts[digest] = content
+            known = self._pickled[id(value)] = (value, digest)
         return known[1]
 
     def _dump(self, value: Any, what: str) -> bytes:  # noqa: ANN401 - anything
@@ -205,13 +236,13 @@ def unpack_experiment(header: Mapping[str, Any], payload: bytes) -> Experiment:
     """Open the payload of an experiment; its files go to the header's ``work_dir``."""
     from timeeval.experiment import Experiment
 
-    algorithm, metrics, rest = pickle.loads(payload)  # noqa: S301 - our driver's, over an authenticated channel
+    algorithm, metrics, rest = _split(payload)
     return Experiment(
-        algorithm=pickle.loads(algorithm),  # noqa: S301
+        algorithm=pickle.loads(algorithm),  # noqa: S301 - our driver's, over an authenticated channel
         metrics=pickle.loads(metrics),  # noqa: S301
         base_results_dir=Path(header["results_dir"]),
         work_dir=Path(header["work_dir"]),
-        **rest,
+        **pickle.loads(rest),  # noqa: S301
     )
 
 
@@ -223,6 +254,12 @@ def _is_plain(value: Any) -> bool:  # noqa: ANN401 - a parameter's value
     if kind is dict:
         return all(_is_plain(key) and _is_plain(inner) for key, inner in value.items())
     return kind in (list, tuple) and all(map(_is_plain, value))
+
+
+def _split(payload: bytes) -> tuple[memoryview, memoryview, memoryview]:
+    first, second = _PARTS.unpack_from(payload)
+    view = memoryview(payload)[_PARTS.size :]
+    return view[:first], view[first : first + second], view[first + second :]
 
 
 def _slim(algorithm: Algorithm) -> Algorithm:

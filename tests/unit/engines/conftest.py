@@ -76,8 +76,9 @@ class Run:
     async def __aexit__(self, *_):
         await self.engine.stop()
 
-    async def submit(self, attempt_id: str, job: str, host: str = "host1"):
-        await self.engine.submit(Parcel((Attempt(attempt_id, "execution", 1, host),), (job.encode(),)))
+    async def submit(self, attempt_id: str, job: str, host: str = "host1", parts=()):
+        attempt = Attempt(attempt_id, "execution", 1, host)
+        await self.engine.submit(Parcel((attempt,), (job.encode(),), dict(parts)))
 
     async def submit_bundle(self, **jobs: str):
         attempts = tuple(Attempt(name, "execution", 1, "host1") for name in jobs)
@@ -93,13 +94,13 @@ class Run:
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def outcome(self, attempt_id: str):
+    async def outcome(self, attempt_id: str, seconds=20.0):
         def about(event):
             return (isinstance(event, Reported) and event.report.attempt == attempt_id) or (
                 isinstance(event, Interrupted) and event.attempt == attempt_id
             )
 
-        return await self.wait_for(about)
+        return await self.wait_for(about, seconds)
 
     async def up(self):
         return await self.wait_for(lambda event: isinstance(event, HostUp))
@@ -122,6 +123,20 @@ def running_of(run_id: str) -> list[tuple[int, str]]:
             except OSError:
                 continue
     return found
+
+
+def pids_of(run_id, role, state):
+    """Return the processes that write a log of the run folder."""
+    table = {}
+    for log in state.glob(f"runs/{own(run_id)}@*/{role}.log"):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if (entry / "fd" / "2").readlink() == log:
+                        table[int(entry.name)] = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+    return [pid for pid, line in table.items() if b"worker_main" in line]
 
 
 async def until(condition, seconds=20.0):

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from timeeval.engines import worker_main
+from timeeval.engines import hatch
 from timeeval.run import standing
 
 
@@ -21,9 +21,9 @@ class Trap:
         return (os.mkdir, (self.path,))
 
 
-def run(job: bytes, attempt: dict) -> str:
+def run(job: bytes, attempt: dict, turn: object = None) -> str:
     word, _, argument = job.decode().partition(" ")
-    started = time.time()
+    started, values = time.time(), {"pid": os.getpid()}
     if word == "sleep":
         time.sleep(float(argument))
     elif word == "mark":  # leaves a line for each execution, then takes a while
@@ -38,16 +38,12 @@ def run(job: bytes, attempt: dict) -> str:
         raise ValueError(argument)
     elif word == "flood":
         sys.stderr.write("x" * 1024 * 1024 * int(argument))
-    elif word == "spawn":  # leaves grandchildren of all kinds, and says where
-        script = "import os, time; os.setsid(); os.fork() and os._exit(0); time.sleep(600)"
-        subprocess.run([sys.executable, "-c", script], check=True)
-        subprocess.Popen(["sleep", "600"], start_new_session=True)
-        time.sleep(float(argument))
-    elif word == "lie":
-        worker_main.execute.__code__ = _lie.__code__
-        worker_main.__dict__.update(Trap=Trap, target=argument)
+    elif word in TRICKS:
+        TRICKS[word](argument)
     elif word == "standing":  # raises where what was proven of the host did not come
         standing.held(attempt["standing"])
+    elif word == "part":
+        values["size"] = len(turn.part(argument))
     elif word == "garbage":
         return "no report"
     return json.dumps(
@@ -60,14 +56,30 @@ def run(job: bytes, attempt: dict) -> str:
             "error": "",
             "traceback": "",
             "hyper_params": None,
-            "values": {"pid": os.getpid()},
+            "values": values,
             "cpu_seconds": None,
             "peak_memory": None,
         }
     )
 
 
-def _lie(task, job, attempt):
+def _spawn(argument):
+    """Leave grandchildren of all kinds, and take a while."""
+    script = "import os, time; os.setsid(); os.fork() and os._exit(0); time.sleep(600)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    time.sleep(float(argument))
+
+
+def _learn_to_lie(argument):
+    hatch.carry.__code__ = _lie.__code__
+    hatch.__dict__.update(Trap=Trap, target=argument)
+
+
+TRICKS = {"spawn": _spawn, "lie": _learn_to_lie}
+
+
+def _lie(task, jobs, attempts):
     if globals()["target"] == "raise":
         raise ValueError(globals()["Trap"]("/nowhere/trap"))
     return globals()["Trap"](globals()["target"])

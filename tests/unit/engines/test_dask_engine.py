@@ -1,6 +1,7 @@
 """The engine with a real Dask on this machine: start, work, faults, security, end."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, Run, own, processes_of, running_of, until
+from conftest import HERE, Run, own, pids_of, processes_of, running_of, until
 
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.launching import Host, LocalLauncher
@@ -21,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 
 class Live:
-    """One engine for the tests that leave it as it was."""
+    """One engine for the tests that leave it as it was; its lease is long, because its loop stands between them."""
 
     def __init__(self, state):
         self.state = state
         self._loop = asyncio.Runner()
-        self.run = Run(state, run_id="live", lease=60)
+        self.run = Run(state, run_id="live", lease=600, start_seconds=60)
 
     def __enter__(self):
         self._loop.run(self.run.__aenter__())
@@ -89,6 +90,18 @@ def test_what_is_no_report_is_an_interruption_and_never_loaded(live, tmp_path):
     assert "posix.mkdir" in outcomes["bitten"].reason
     assert not trap.exists()
     assert isinstance(outcomes["after"], Reported)
+
+
+def test_a_host_reports_its_own_attempts_only(live):
+    async def scenario(run):
+        await run.submit("mine", "sleep 1")
+        run.engine._dispatch.report("elsewhere", "mine", json.dumps({"attempt": "mine"}))
+        return await run.outcome("mine"), run.events
+
+    outcome, events = live.do(scenario)
+
+    assert isinstance(outcome, Reported)
+    assert len(events) == 1
 
 
 def test_a_killed_worker_interrupts_its_attempt_and_comes_back(live):
@@ -179,116 +192,6 @@ def test_cancel_ends_the_attempt_with_all_it_started(live):
     assert isinstance(following, Reported)
 
 
-def test_all_slots_compute_and_stop_leaves_nothing_of_what_runs(tmp_path):
-    async def scenario():
-        async with Run(tmp_path, slots=2) as run:
-            await run.submit("one", "sleep 0.2")
-            await run.submit("two", "sleep 0.2")
-            outcomes = [await run.outcome("one"), await run.outcome("two")]
-            await run.submit("long", "spawn 600")
-            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
-        await run.engine.stop()
-        return run.events[0], outcomes
-
-    up, outcomes = asyncio.run(scenario())  # the fixture looks for leftovers
-
-    assert up == HostUp("host1", 2)
-    assert len({outcome.report.values["pid"] for outcome in outcomes}) == 2
-
-
-def _pids(run_id, role, tmp_path):
-    table = {}
-    for log in tmp_path.glob(f"runs/{own(run_id)}@*/{role}.log"):
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    if (entry / "fd" / "2").readlink() == log:
-                        table[int(entry.name)] = (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-    return [pid for pid, line in table.items() if b"worker_main" in line]
-
-
-def test_a_dead_scheduler_is_started_anew_and_nobody_is_blamed(tmp_path):
-    async def scenario():
-        async with Run(tmp_path) as run:
-            await run.submit("cut", "sleep 600")
-            await asyncio.sleep(0.3)
-            for pid in _pids("test", "scheduler", tmp_path):
-                os.kill(pid, signal.SIGKILL)
-            cut = await run.outcome("cut")
-            await run.submit("next", "sleep 0")
-            return cut, await run.outcome("next"), run.events
-
-    cut, following, events = asyncio.run(scenario())
-
-    assert cut.cancelled
-    assert isinstance(following, Reported)
-    assert not any(isinstance(event, HostLost) for event in events)
-
-
-def test_dead_nannies_lose_the_host_in_bounded_time(tmp_path):
-    async def scenario():
-        async with Run(tmp_path, hosts=2) as run:
-            for pid in _pids("test", "workers", tmp_path)[:1]:
-                os.kill(pid, signal.SIGKILL)
-            lost = await run.wait_for(lambda event: isinstance(event, HostLost))
-            other = "host2" if lost.host == "host1" else "host1"
-            await run.submit("elsewhere", "sleep 0", host=other)
-            await run.submit("there", "sleep 0", host=lost.host)
-            return lost, await run.outcome("elsewhere"), await run.outcome("there")
-
-    lost, elsewhere, there = asyncio.run(scenario())
-
-    assert "ended with status -9" in lost.reason
-    assert isinstance(elsewhere, Reported)
-    assert isinstance(there, Interrupted)
-
-
-def test_a_cut_shorter_than_the_lease_loses_nothing_and_doubles_nothing(tmp_path, caplog):
-    marks = tmp_path / "marks"
-
-    async def scenario():
-        async with Run(tmp_path, slots=2, linger=20) as run:
-            await run.submit("during", f"mark {marks} 1")  # ends while nobody can hear it
-            await run.submit("after", f"mark {marks} 4")
-            await until(lambda: marks.exists() and len(marks.read_text().split()) == 2)
-            run.network.cut()
-            lost = await run.wait_for(lambda event: isinstance(event, HostLost))
-            await asyncio.sleep(2)
-            run.network.mend()
-            outcomes = [await run.outcome("during"), await run.outcome("after")]
-            return lost, outcomes, run.events
-
-    lost, outcomes, events = asyncio.run(scenario())
-
-    assert lost.fenced_after > 20
-    assert all(isinstance(outcome, Reported) for outcome in outcomes)
-    assert sorted(marks.read_text().split()) == ["after", "during"]
-    assert events.count(HostUp("host1", 2)) == 2
-    assert len([event for event in events if isinstance(event, Reported)]) == 2
-    assert "host1: connection lost" in caplog.text
-    assert "its experiments go on until" in caplog.text
-    assert "host1: connected again, nothing was lost" in caplog.text
-
-
-def test_a_cut_longer_than_the_guard_waits_loses_the_host(tmp_path):
-    async def scenario():
-        async with Run(tmp_path, hosts=2, linger=0.5) as run:
-            await run.submit("lost", "spawn 600", host="host2")
-            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
-            run.network.cut()
-            await until(lambda: not processes_of("test"))
-            run.network.mend()
-            last = await run.wait_for(lambda event: isinstance(event, HostLost) and event.fenced_after == 0)
-            return last, run.events
-
-    last, events = asyncio.run(scenario())
-
-    assert last.reason == "its guard had ended what ran there"
-    assert not any(isinstance(event, Reported | Interrupted) for event in events)  # the machine's to decide
-
-
 def _visible_texts():
     texts = []
     for entry in Path("/proc").iterdir():
@@ -360,6 +263,85 @@ def test_a_stranger_is_refused_at_every_port(live, tmp_path):
             assert not await asyncio.to_thread(speaks, port, certificate=True)
 
     live.do(scenario)
+
+
+def test_all_slots_compute_and_stop_leaves_nothing_of_what_runs(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, slots=2) as run:
+            await run.submit("one", "sleep 0.2")
+            await run.submit("two", "sleep 0.2")
+            outcomes = [await run.outcome("one"), await run.outcome("two")]
+            await run.submit("long", "spawn 600")
+            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
+        await run.engine.stop()
+        return run.events[0], outcomes
+
+    up, outcomes = asyncio.run(scenario())  # the fixture looks for leftovers
+
+    assert up == HostUp("host1", 2)
+    assert len({outcome.report.values["pid"] for outcome in outcomes}) == 2
+
+
+def test_dead_nannies_lose_the_host_in_bounded_time(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, hosts=2) as run:
+            for pid in pids_of("test", "workers", tmp_path)[:1]:
+                os.kill(pid, signal.SIGKILL)
+            lost = await run.wait_for(lambda event: isinstance(event, HostLost))
+            other = "host2" if lost.host == "host1" else "host1"
+            await run.submit("elsewhere", "sleep 0", host=other)
+            await run.submit("there", "sleep 0", host=lost.host)
+            return lost, await run.outcome("elsewhere"), await run.outcome("there")
+
+    lost, elsewhere, there = asyncio.run(scenario())
+
+    assert "ended with status -9" in lost.reason
+    assert isinstance(elsewhere, Reported)
+    assert isinstance(there, Interrupted)
+
+
+def test_a_cut_shorter_than_the_lease_loses_nothing_and_doubles_nothing(tmp_path, caplog):
+    marks = tmp_path / "marks"
+
+    async def scenario():
+        async with Run(tmp_path, slots=2, linger=20) as run:
+            await run.submit("during", f"mark {marks} 1")  # ends while nobody can hear it
+            await run.submit("after", f"mark {marks} 4")
+            await until(lambda: marks.exists() and len(marks.read_text().split()) == 2)
+            run.network.cut()
+            lost = await run.wait_for(lambda event: isinstance(event, HostLost))
+            await asyncio.sleep(2)
+            run.network.mend()
+            outcomes = [await run.outcome("during"), await run.outcome("after")]
+            return lost, outcomes, run.events
+
+    lost, outcomes, events = asyncio.run(scenario())
+
+    assert lost.fenced_after > 20
+    assert all(isinstance(outcome, Reported) for outcome in outcomes)
+    assert sorted(marks.read_text().split()) == ["after", "during"]
+    assert events.count(HostUp("host1", 2)) == 2
+    assert len([event for event in events if isinstance(event, Reported)]) == 2
+    assert "host1: connection lost" in caplog.text
+    assert "its experiments go on until" in caplog.text
+    assert "host1: connected again, nothing was lost" in caplog.text
+
+
+def test_a_cut_longer_than_the_guard_waits_loses_the_host(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, hosts=2, linger=0.5) as run:
+            await run.submit("lost", "spawn 600", host="host2")
+            await until(lambda: any("time.sleep(600)" in line for line in processes_of("test")))
+            run.network.cut()
+            await until(lambda: not processes_of("test"))
+            run.network.mend()
+            last = await run.wait_for(lambda event: isinstance(event, HostLost) and event.fenced_after == 0)
+            return last, run.events
+
+    last, events = asyncio.run(scenario())
+
+    assert last.reason == "its guard had ended what ran there"
+    assert not any(isinstance(event, Reported | Interrupted) for event in events)  # the machine's to decide
 
 
 def test_a_host_that_cannot_start_is_named_and_the_others_go_on(tmp_path, caplog):

@@ -26,7 +26,7 @@ from timeeval.evaluation import SlotPool, pack, run_job
 from timeeval.run import layout, slot, standing
 from timeeval.run.local_code import Source
 from timeeval.run.model import Outcome, Report
-from timeeval.run.packing import Packer, PackingError, decode
+from timeeval.run.packing import Packer, PackingError, decode, whole
 
 GLOBAL = 3
 
@@ -589,3 +589,48 @@ def test_layout_publishes_and_replaces(results):
     assert not (results / layout.PRIVATE).exists()
     with contextlib.suppress(FileNotFoundError):
         layout.forget_outcome(results, "r1-1")
+
+
+class Turns:
+    """What a worker gives to its jobs, with a count of what was asked for."""
+
+    def __init__(self, parts):
+        self.parts, self.asked, self.ended = parts, [], 0
+
+    def part(self, digest):
+        self.asked.append(digest)
+        if digest not in self.parts:
+            raise InfrastructureError(f"{digest[:12]} did not come")
+        return self.parts[digest]
+
+    def end(self):
+        self.ended += 1
+
+
+def test_a_job_names_what_it_has_in_common_with_others(experiment_of, results, pool):
+    table = os.urandom(1_000_000)
+
+    def algorithm(values, _args):
+        return values[:, 0] * len(table)
+
+    packer, experiments = Packer(results), [experiment_of(algorithm, name) for name in ("one", "two")]
+    one = experiments[0].algorithm
+    experiments[1].algorithm = one  # as in a grid
+    jobs = [packer.split(experiment) for experiment in experiments]
+
+    assert max(map(len, jobs)) < 2000
+    assert sum(map(len, packer.parts.values())) > len(table)
+    assert all(hashlib.sha256(part).hexdigest() == name for name, part in packer.parts.items())
+    turns = Turns(packer.parts)
+    reports = [
+        Report.from_json(run_job(job, {"id": f"r1-{number}", "host": "here"}, pool, turn=turns))
+        for number, job in enumerate(jobs)
+    ]
+    assert [report.outcome for report in reports] == [Outcome.OK, Outcome.OK], reports
+    assert set(turns.asked) == set(packer.parts)
+    assert turns.ended == 2
+    alone = whole(jobs[0], packer.parts.__getitem__)
+    assert Report.from_json(run_job(alone, {"id": "r1-8", "host": "here"}, pool)).outcome is Outcome.OK
+    missing = Report.from_json(run_job(jobs[0], {"id": "r1-9", "host": "here"}, pool, turn=Turns({})))
+    assert missing.outcome is Outcome.INFRA
+    assert "did not come" in missing.error
