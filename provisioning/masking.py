@@ -49,8 +49,8 @@ def mask(text: str) -> str:
     return _NAMED.sub(_hidden, text)
 
 
-def command_line(argv: Sequence[str]) -> str:
-    """Return a command as a shell would read it, without what looks like a secret.
+def arguments(argv: Sequence[str]) -> list[str]:
+    """Return a command's arguments without what looks like a secret.
 
     Here a value is known by its argument, whatever blanks and quotes are in it.
     """
@@ -65,7 +65,12 @@ def command_line(argv: Sequence[str]) -> str:
         else:
             shown.append(mask(argument))
             secret = not equals and argument.startswith("-") and _SECRET.fullmatch(argument) is not None
-    return shlex.join(shown)
+    return shown
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return a command as a shell would read it, without what looks like a secret."""
+    return shlex.join(arguments(argv))
 
 
 def _hidden(found: re.Match[str]) -> str:

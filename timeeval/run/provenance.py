@@ -54,9 +54,11 @@ def collect(
     hosts : mapping, optional
         What is known of each host: facts, threads, calibration.
     """
+    from timeeval.cluster import masking
+
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     return {
-        "command": sys.argv,
+        "command": masking.arguments(sys.argv),
         "script": script,
         "script_digest": None if script is None else _digest_of(Path(script)),
         "working_directory": str(Path.cwd()),
@@ -67,7 +69,7 @@ def collect(
         "proof": None if proof is None else dict(proof),
         "hosts": {name: dict(known) for name, known in (hosts or {}).items()},
         "origin": None if origin is None else dict(origin),
-        "seed": {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED"), "experiments": "fresh from the system for each"},
+        "seed": {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED"), "experiments": "CRC-32 of the name of each"},
         "needs": dict(needs),
         "local_modules": dict(local_modules),
     }

@@ -57,6 +57,14 @@ def test_code_outside_of_any_repository_has_no_state(tmp_path: Path) -> None:
     assert provenance.state_of_code(tmp_path) is None
 
 
+def test_a_secret_of_the_command_line_is_no_part_of_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["script.py", "--password", "hun ter2", "--db=postgresql://me:word@host/x", "--n", "3"]
+    )
+    told = provenance.collect(place="local", proof=None, needs={}, local_modules={})
+    assert told["command"] == ["script.py", "--password", "***", "--db=postgresql://***@host/x", "--n", "3"]
+
+
 def test_threads_of_experiments_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
