@@ -206,12 +206,16 @@ def test_the_first_of_several_environments_is_used_unless_another_is_named(write
     assert refused.value.remedy == "its environments: default, other"
 
 
-def test_the_example_in_the_documentation_can_be_read(write, pyproject):
+def test_the_example_in_the_documentation_can_be_read(write, pyproject, tmp_path):
+    (tmp_path / "detectors.py").touch()
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").touch()
     text = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
     example = text.partition("```toml\n")[2].partition("```")[0]
     environment = inventory.load(write(HEAD + example)).environment
     assert environment.requirements == (pyproject,)
     assert (environment.extras, environment.groups) == (("plots",), ("experiments",))
+    assert environment.modules == (tmp_path / "detectors.py", tmp_path / "helpers")
 
 
 def test_receipts_of_environments_lie_apart(write):
