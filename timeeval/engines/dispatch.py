@@ -28,6 +28,9 @@ Tell = Callable[[dict[str, Any]], None]
 
 logger = logging.getLogger(__name__)
 
+ENDED_SECONDS = 3.0
+"""How long what a worker reported before it ended may take from its node."""
+
 
 class Dispatch:
     """The way of attempts to the slots of their hosts and back.
@@ -185,8 +188,8 @@ class Dispatch:
             else:
                 self.pump(member)
         if slot.open and slot.sent_in == child and (address is None or pid != slot.sent_to):
-            # its worker is another one now, or none: who carried it must say so, but is not waited for for ever
-            self._chores.later(SETTLE_SECONDS, self.failed, slot.key, "its Dask worker ended")
+            # its worker is another one now, or none: Dask says so, unless that was on its way to it
+            self._chores.later(ENDED_SECONDS, self.failed, slot.key, "its Dask worker ended")
 
     def _expect_back(self, member: Member, slot: Slot, pid: int) -> None:
         if slot.address is None and slot.pid == pid and self.client is not None:
