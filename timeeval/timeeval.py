@@ -351,19 +351,15 @@ def _find(dataset_mgr: Datasets, datasets: Sequence[tuple[str, str]]) -> list[An
 
 
 def _check_limits(algorithms: Sequence[Algorithm], limits: ResourceConstraints) -> None:
-    """Refuse limits of memory, CPU and tasks for algorithms outside of containers; times are watched for all."""
-    if _shares(limits) == _shares(ResourceConstraints.default_constraints()):
+    """Refuse a limit of CPUs for algorithms outside of containers; all others are watched for every algorithm."""
+    if limits.task_cpu_limit is None:
         return
     unfit = [algorithm.name for algorithm in algorithms if not algorithm.main.get_images()]
     _require(
         not unfit,
         f"The algorithms {unfit} won't satisfy the specified resource constraints: only containers can be given a "
-        "part of a host's memory and CPUs.",
+        "part of a host's CPUs (task_cpu_limit).",
     )
-
-
-def _shares(limits: ResourceConstraints) -> tuple[object, ...]:
-    return limits.tasks_per_host, limits.task_memory_limit, limits.task_cpu_limit
 
 
 def _column_names(metrics: Sequence[Metric]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def docker(name: str = "d", **fields):
         ({"remote_config": RemoteConfiguration(worker_hosts=[])}, "at least one worker"),
         ({"ids": [("small", "a"), ("small", "one"), ("b", "c")]}, "could not be found in DatasetManager.*a.*c"),
         (
-            {"resource_constraints": ResourceConstraints(task_memory_limit=5)},
+            {"resource_constraints": ResourceConstraints(task_cpu_limit=0.5)},
             r"\['deviation'\] won't satisfy the specified resource constraints",
         ),
         (
@@ -85,12 +86,28 @@ def test_the_first_problem_is_the_one_that_is_said(make):
         make([], [], repetitions=0)
 
 
-def test_containers_take_all_limits_and_functions_limits_of_time(make):
+def test_containers_take_all_limits_and_functions_all_but_that_of_cpus(make):
     limits = ResourceConstraints(tasks_per_host=1, task_memory_limit=5, task_cpu_limit=0.5)
     multivar = algorithm(name="m", data_as_file=True)
     multivar.main = MultivarAdapter(DockerAdapter("image"))
     make([docker(), multivar], resource_constraints=limits)
-    make(resource_constraints=ResourceConstraints(execute_timeout=Duration("1 minute")))
+    make(resource_constraints=ResourceConstraints(execute_timeout=Duration("1 minute"), task_memory_limit=5))
+    make(resource_constraints=ResourceConstraints(tasks_per_host=2))
+
+
+def eats(data: np.ndarray, _: dict) -> np.ndarray:
+    eaten = np.ones(1 << 27)  # 1 GiB
+    time.sleep(30)  # it does not come to its end
+    return data[:, 0] * eaten[0]
+
+
+def test_a_function_that_takes_more_memory_than_it_may_is_oom(make):
+    limits = ResourceConstraints(task_memory_limit=700 << 20)
+    timeeval = make([algorithm(eats), algorithm()], resource_constraints=limits)
+    timeeval.run()
+    found = timeeval.results.set_index("algorithm")
+    assert found.status.to_dict() == {"eats": Status.OOM, "deviation": Status.OK}
+    assert "limit is" in found.error_message["eats"]
 
 
 def test_local_evaluations_have_one_task_per_host(make, caplog):
