@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from practice import EXPERIMENTS, NODES, Commands, finished_in, folder_of, left_on, left_on_nodes, rows, wait_until
 
+from timeeval.run.journal import FILE_NAME, Journal
+
 if TYPE_CHECKING:
     from provisioning.sandbox.cluster import Sandbox
 
@@ -115,6 +117,32 @@ def test_node_freezes_and_is_back_within_the_lease(
     assert "node3: connection lost" in output
     # its last result may be here before there is a new connection, but it was not given up
     assert "could not be reached" not in output
+    assert left_on_nodes(sandbox) == {}
+
+
+def test_schedulers_node_freezes_and_another_takes_its_place_until_it_is_back(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, marks: str
+) -> None:
+    driver = Driver(commands, provisioned, results, marks, lease=40, seconds=4, experiments=18)
+    driver.wait_for(3)
+    anew = "ls /srv/timeeval/state/runs/*/scheduler-2.log 2>/dev/null; true"
+    with sandbox.frozen("node1"):
+        there = [sandbox.node(name) for name in NODES if name != "node1"]
+        wait_until(lambda: any(node.exec(["sh", "-c", anew]).stdout for node in there), 40, "another scheduler")
+    output = driver.end()
+
+    found = rows(commands, folder_of(results))
+    assert [row["outcome"] for row in found] == ["ok"] * 18
+    assert executions(sandbox, marks) == 18, "nothing runs twice"
+    assert "Dask is started anew: node1, where its scheduler is, is not reached" in output
+    with Journal.read(folder_of(results) / FILE_NAME) as journal:
+        assert journal.superseded() == []
+        with journal.still() as ask:
+            others = ask("SELECT outcome, error FROM attempt WHERE outcome != 'ok'").fetchall()
+    # What was on its way when Dask was started anew is due again, and nobody is blamed for it.
+    assert all(outcome == "cancelled" and error.startswith("Dask was started anew") for outcome, error in others), (
+        others
+    )
     assert left_on_nodes(sandbox) == {}
 
 

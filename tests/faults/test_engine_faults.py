@@ -128,6 +128,34 @@ def test_schedulers_node_is_lost_and_what_runs_elsewhere_goes_on(sandbox, enviro
 
 
 @pytest.mark.parametrize("fault", ["cut_off", "frozen"])
+def test_schedulers_node_is_back_after_its_lease_and_has_ended_what_it_had(sandbox, environment, fault):
+    async def scenario():
+        async with Run(environment) as run:
+            await run.submit("cut", "node1", busy)
+            await run.submit("during", "node2", counted(12))
+            await until(lambda: is_busy(sandbox, "node1"))
+            with getattr(sandbox, fault)("node1"):
+                # first it is cut off, then its lease is over
+                await until(
+                    lambda: sum(isinstance(event, HostLost) for event in run.events) == 2, LEASE + CLEAN_SECONDS
+                )
+                await sent_until_ok(run, "meanwhile", "node3")
+            await until(lambda: "node1" not in left_on(sandbox))
+            await run.ok("then", "node2")
+            return await run.outcome("during"), run.events
+
+    try:
+        during, events = asyncio.run(scenario())
+    finally:
+        marks = sandbox.node("node2").exec(["sh", "-c", f"cat {MARKS}; rm -f {MARKS}"]).stdout
+    assert isinstance(during, Reported)
+    assert during.report.outcome is Outcome.OK
+    assert marks.split() == ["executed"]
+    assert not any(isinstance(event, Interrupted) and not event.cancelled for event in events)
+    assert not any(isinstance(event, Reported) and event.report.attempt == "cut" for event in events)
+
+
+@pytest.mark.parametrize("fault", ["cut_off", "frozen"])
 def test_a_node_that_cannot_be_heard_is_lost_and_cleans_itself(sandbox, environment, fault):
     async def scenario():
         async with Run(environment) as run:

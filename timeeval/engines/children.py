@@ -41,6 +41,11 @@ class Child:
         self.hearer: threading.Thread | None = None
         self.dead = False
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether experiments run below it; several such children are there while Dask is started anew."""
+        return self.name.startswith("workers")
+
     def write(self) -> None:
         """Carry messages to the child until it is gone (a thread's work: the child may be slow to read)."""
         with contextlib.suppress(OSError, ValueError):

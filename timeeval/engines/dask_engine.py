@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timeeval.engines.chores import Chores
-from timeeval.engines.dask_settings import DaskSettings, room_for_more
+from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.dask_start import Dask, Names, start_dask
 from timeeval.engines.dispatch import Dispatch
 from timeeval.engines.hosts import SETTLE_SECONDS, Back, Cut, Ended, Gone, GuardedHost, News, Said
 from timeeval.engines.members import Member
 from timeeval.errors import EngineError
-from timeeval.plain import plain
 from timeeval.run.model import Event, HostLost, HostUp, Interrupted
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 RUN_JOB = "timeeval.evaluation:run_job"
 REBUILDS = 3
+POLL_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class DaskEngine:
         self._members: dict[str, Member] = {}
         self._dask: Dask | None = None
         self._absent: dict[str, dict[str, Any]] = {}  # of hosts that were not reached, how their workers are started
+        self._away: set[str] = set()  # hosts that the run was told not to use for now
+        self._fallen: set[tuple[str, str]] = set()  # children that ended while Dask was being started
         self._made = self._rebuilds = 0
         self._rebuilding = False
         self._post: Post = lambda _event: None
@@ -110,6 +112,7 @@ class DaskEngine:
             logger.warning("The run goes on without %s: %s", host_name, reason)
         for member in self._members.values():
             post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
+        self._look_around()
 
     def _tell(self, event: Event) -> None:
         self._post(event)
@@ -164,6 +167,8 @@ class DaskEngine:
             for name, cause in (await self._rise()).items():
                 self.failures[name] = cause
                 self._members.pop(name, None)
+                if not self._is_centre(name):
+                    await self._stop_guard(self._guards[name])
         if len(self._members) < self._min_workers:
             causes = "".join(f"\n  {cause}" for cause in self.failures.values())
             raise EngineError(
@@ -171,33 +176,23 @@ class DaskEngine:
             )
 
     async def _rise(self) -> dict[str, EngineError]:
-        """Start Dask on the guards that are reached; returns why hosts stayed without workers."""
+        """Start Dask on the guards that are reached; returns why some of them stayed without workers."""
         self._made += 1
+        names = Names.of(self._made)
         # A host that only schedules is no member, and a lost one none any more.
         guards = [g for g in self._guards.values() if g.ready and (g.name in self._members or not g.host.slots)]
         here = [guard for guard in guards if guard.reached]
-        names = Names.of(self._made)
-        before = {guard.name: self._move(guard.name, names) for guard in here}
-        self._dask = dask = await start_dask(here, self._preferred, self._run_id, self._settings, names)
-        absent = [guard for guard in guards if guard not in here and guard.host.slots]
-        self._absent = {guard.name: dask.worker_spec(guard) for guard in absent}
-        for guard in here:
-            if guard.name not in dask.failures:
-                self._dispatch.retire(self._members.get(guard.name), before[guard.name])
-            elif guard is not dask.centre:
-                self._chores.run(self._stop_guard(guard))
+        for member in (self._members[guard.name] for guard in guards if guard.host.slots):
+            self._dispatch.retire(member, member.move(names.workers))
+        try:
+            self._dask = dask = await start_dask(here, self._preferred, self._run_id, self._settings, names)
+        except EngineError:
+            for guard in here:
+                self._end_later(guard, names.client, names.scheduler)
+            raise
+        self._absent = {g.name: dask.worker_spec(g) for g in guards if g not in here and g.host.slots}
         self._dispatch.client = lambda message: dask.centre.tell(names.client, message)
         return dask.failures
-
-    def _move(self, host: str, names: Names) -> str:
-        """From now on, listen to a host's other workers; returns the name of those before them."""
-        member = self._members.get(host)
-        if member is None:
-            return ""
-        for slot in member.slots.values():
-            slot.address = None
-        before, member.child = member.child, names.workers
-        return before
 
     def _start_rebuild(self, reason: str, *, counts: bool = True) -> None:
         if self._rebuilding or self._chores.stopped:
@@ -214,44 +209,68 @@ class DaskEngine:
         """Start Dask anew on the hosts that are left; what runs there goes on, and is reported as if nothing was."""
         logger.warning("Dask is started anew: %s", reason)
         earlier, self._dask, self._dispatch.client = self._dask, None, None
+        problem = ""
         try:
             if earlier is not None:
                 await self._let_go(earlier)
-            for name, cause in (await self._rise()).items():
-                if name in self._members:
-                    self._lose(self._members[name], str(cause), fenced_after=SETTLE_SECONDS)
+            while self._members and not any(guard.ready and guard.reached for guard in self._guards.values()):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_SECONDS)  # until one is reached, or all leases are over
+            if self._members:
+                causes = await self._rise()
+                for name, cause in causes.items():
+                    self._go_on_without(self._guards[name], cause)
         except EngineError as error:
-            for member in list(self._members.values()):
-                self._abandon(member, f"Dask could not be started anew: {error}")
+            problem = f"Dask could not be started anew: {error}"
         finally:
             self._rebuilding = False
-        self._look_around()
+        if problem:
+            self._start_rebuild(problem)  # another host may have more luck
+        else:
+            self._look_around()
+
+    def _go_on_without(self, guard: GuardedHost, cause: EngineError) -> None:
+        """Lose a host where Dask could not be started, unless it is cut off and may come back."""
+        member, dask = self._members.get(guard.name), self._dask
+        if member is None or dask is None:
+            if not self._is_centre(guard.name):
+                self._chores.run(self._stop_guard(guard))
+        elif guard.ready and not guard.reached:
+            self._absent[guard.name] = dask.worker_spec(guard)
+            self._end_later(guard, member.child, *(() if guard is dask.centre else (dask.names.scheduler,)))
+        else:
+            self._abandon(member, str(cause))
 
     def _look_around(self) -> None:
-        """See what happened while Dask was started anew."""
+        """See what happened while Dask was started anew, or while its scheduler's host was not reached."""
+        if (dask := self._dask) is None:
+            return
+        fallen = [child for child in self._offices if (dask.centre.name, child) in self._fallen]
+        if not dask.centre.ready:
+            self._start_rebuild(f"{dask.centre.name}, where its scheduler was, is lost", counts=False)
+        elif fallen:
+            self._start_rebuild(f"{dask.centre.name}, where its scheduler is: {fallen[0]} ended")
+        elif not dask.centre.reached:
+            self._watch_centre("connection lost")
         for member in list(self._members.values()):
-            if member.name in self._absent and member.guarded.reached:
+            if member.guarded.reached and (member.name in self._absent or member.name in self._away):
                 self._chores.run(self._rejoin(member))
-            else:
+            if not self._rebuilding:
                 self._dispatch.pump(member)
-        centre = None if self._dask is None else self._dask.centre
-        if centre is not None and centre.gone:
-            self._start_rebuild(f"{centre.name}, where its scheduler was, is lost")
-        elif centre is not None and not centre.reached:
-            self._chores.later(self._settings.takeover_seconds, self._take_over, self._dask, "connection lost")
 
     async def _let_go(self, earlier: Dask) -> None:
         """End what is left of an earlier Dask, but for workers that still compute."""
         for child in (earlier.names.client, earlier.names.scheduler):
-            ending = earlier.centre.end(child)  # waits for a host that is not reached until it is
             if earlier.centre.reached:
-                await ending
-            else:
-                self._chores.run(ending)
-        for member in self._members.values():
-            if member.guarded.reached and not room_for_more(self._settings, len(member.slots)):
-                await member.guarded.end(member.child)
-                self._dispatch.interrupt(member, member.child, "its ports are needed for another Dask worker")
+                await earlier.centre.end(child)
+            else:  # that waits for the host until it is reached
+                self._end_later(earlier.centre, child)
+        for member in list(self._members.values()):
+            if member.guarded.reached:
+                await self._dispatch.make_room(member)
+
+    def _end_later(self, guard: GuardedHost, *names: str) -> None:
+        for child in names:
+            self._chores.run(guard.end(child))
 
     # --- what the hosts say ---------------------------------------------------------------------------------------
 
@@ -260,53 +279,38 @@ class DaskEngine:
             return
         member = self._members.get(news.host)
         if isinstance(news, Said):
-            self._said(news, member)
+            self._dispatch.said(news, member, self._offices)
         elif isinstance(news, Ended):
             self._ended(news, member)
         elif member is not None:
             self._heed(member, news)
         if self._is_centre(news.host):
             if isinstance(news, Cut):
-                self._chores.later(self._settings.takeover_seconds, self._take_over, self._dask, news.reason)
+                self._watch_centre(news.reason)
+            elif isinstance(news, Back):
+                self._look_around()
             elif isinstance(news, Gone):
-                self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}")
+                self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}", counts=False)
 
     def _heed(self, member: Member, news: Cut | Back | Gone) -> None:
         match news:
             case Cut():  # what it runs goes on, but nothing new is sent there
+                self._away.add(member.name)
                 self._post(HostLost(member.name, news.reason, news.fenced_after))
             case Back():
                 self._chores.run(self._rejoin(member))
             case Gone():
                 self._lose(member, news.reason, fenced_after=news.fenced_after)
 
-    def _said(self, news: Said, member: Member | None) -> None:
-        child, message = news.child, news.message
-        match message["event"]:
-            case "slot" if member is not None:
-                self._dispatch.slot(member, child, message)
-            case "report":
-                self._dispatch.report(news.host, message["attempt"], message["text"])
-            case "want" if member is not None:
-                self._dispatch.bring(member, child, message["part"])
-            case "retired" if member is not None:
-                self._dispatch.retired(member, child, message["begun"])
-            case "refused":
-                self._dispatch.refused(message["key"])
-            case "done":
-                self._dispatch.done(message["attempt"])
-            case "interrupted" if child in self._offices:
-                self._dispatch.failed(message["attempt"], message["reason"])
-            case "failed":
-                logger.warning("%s: %s failed: %s", news.host, child, plain(str(message["error"])))
-
     def _ended(self, news: Ended, member: Member | None) -> None:
         if self._is_centre(news.host) and news.child in self._offices:
             self._start_rebuild(f"{news.host}, where its scheduler is: {news.reason}")
         elif member is not None and news.child == member.child:
             self._abandon(member, news.reason)
-        elif member is not None:
-            self._dispatch.interrupt(member, news.child, news.reason)
+        else:
+            self._fallen.add((news.host, news.child))
+            if member is not None:
+                self._dispatch.interrupt(member, news.child, news.reason)
 
     @property
     def _offices(self) -> tuple[str, ...]:
@@ -318,31 +322,54 @@ class DaskEngine:
 
     # --- a centre that is not reached -----------------------------------------------------------------------------
 
-    def _take_over(self, dask: Dask, reason: str) -> None:
+    def _watch_centre(self, reason: str) -> None:
+        if (dask := self._dask) is not None:
+            self._chores.later(self._settings.takeover_seconds, self._take_over, dask, dask.centre.cuts, reason)
+
+    def _take_over(self, dask: Dask, cuts: int, reason: str) -> None:
         """Let another host be the scheduler's, unless it is the driver that is cut off."""
-        if self._dask is not dask or dask.centre.reached or dask.centre.gone:
+        if self._dask is not dask or dask.centre.reached or not dask.centre.ready or dask.centre.cuts != cuts:
             return
         if any(member.guarded.reached for member in self._members.values()):
             words = f"{dask.centre.name}, where its scheduler is, is not reached: {reason}"
             self._start_rebuild(words, counts=False)
         else:  # when the driver is back, its hosts are back one by one
-            self._chores.later(self._settings.takeover_seconds, self._take_over, dask, reason)
+            self._watch_centre(reason)
 
     async def _rejoin(self, member: Member) -> None:
         """Use a host again; one that missed a new Dask gets workers for it."""
-        if self._rebuilding:
+        dask = self._dask
+        if self._rebuilding or dask is None:
             return  # it is looked at when that is done
-        spec = self._absent.pop(member.name, None)
-        if spec is not None and self._dask is not None:
-            names = self._dask.names
-            before = self._move(member.name, names)
-            try:
-                await member.guarded.spawn(names.workers, spec)
-            except EngineError as error:
-                self._abandon(member, str(error))
+        if member.name in self._absent:
+            if not dask.centre.reached:
+                return  # that is awaited, or another Dask is started
+            if not await self._join(member, dask, self._absent.pop(member.name)):
                 return
-            self._dispatch.retire(member, before)
-        self._post(HostUp(member.name, len(member.slots), member.guarded.host.speed))
+        guard = member.guarded
+        if member.name in self._away and guard.ready and guard.reached:  # else it was told, or is cut off again
+            self._away.discard(member.name)
+            self._post(HostUp(member.name, len(member.slots), guard.host.speed))
+
+    async def _join(self, member: Member, dask: Dask, spec: dict[str, Any]) -> bool:
+        """Start workers of a host for a Dask that goes on; returns whether they, and it, are up."""
+        await self._dispatch.make_room(member)
+        if self._dask is not dask:
+            return False
+        self._made += 1  # for a name that nothing on this host has had
+        child = Names.of(self._made).workers
+        member.move(child)
+        try:
+            await member.guarded.spawn(child, {**spec, "child": child})
+        except EngineError as error:
+            if self._dask is dask and member.child == child:
+                if member.guarded.reached and dask.centre.reached:
+                    self._abandon(member, str(error))
+                else:
+                    self._absent[member.name] = spec
+                    self._end_later(member.guarded, child)
+            return False
+        return self._dask is dask
 
     # --- hosts ----------------------------------------------------------------------------------------------------
 
@@ -357,9 +384,12 @@ class DaskEngine:
         """Give up a host whose guard still stands: the guard ends what is there."""
         if self._members.get(member.name) is not member:
             return
-        self._lose(member, reason, fenced_after=self._settings.grace + SETTLE_SECONDS)
-        if not self._is_centre(member.name):
-            self._chores.run(self._stop_guard(member.guarded))
+        guard, soon = member.guarded, self._settings.grace + SETTLE_SECONDS
+        self._lose(member, reason, fenced_after=soon if guard.reached else guard.fence())
+        if self._is_centre(member.name):
+            self._end_later(guard, member.child, *{slot.sent_in for slot in member.slots.values() if slot.open})
+        else:
+            self._chores.run(self._stop_guard(guard))
 
     async def _stop_guard(self, guard: GuardedHost) -> None:
         if left := await guard.stop():

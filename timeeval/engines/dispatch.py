@@ -14,14 +14,17 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from timeeval.engines.dask_settings import room_for_more
 from timeeval.engines.hosts import SETTLE_SECONDS
 from timeeval.errors import EngineError
+from timeeval.plain import plain
 from timeeval.run.model import Event, Interrupted, Report, Reported
 
 if TYPE_CHECKING:
     from timeeval.engines.base import Parcel
     from timeeval.engines.chores import Chores
     from timeeval.engines.dask_settings import DaskSettings
+    from timeeval.engines.hosts import Said
     from timeeval.engines.members import Member, Slot
 
 Tell = Callable[[dict[str, Any]], None]
@@ -114,6 +117,27 @@ class Dispatch:
 
     # --- back -----------------------------------------------------------------------------------------------------
 
+    def said(self, news: Said, member: Member | None, offices: Collection[str]) -> None:
+        """Take a message of a child; `offices` are those of the Dask that there is now, if they are on its host."""
+        child, message = news.child, news.message
+        match message["event"]:
+            case "slot" if member is not None:
+                self.slot(member, child, message)
+            case "report":
+                self.report(news.host, message["attempt"], message["text"])
+            case "want" if member is not None:
+                self.bring(member, child, message["part"])
+            case "retired" if member is not None:
+                self.retired(member, child, message["begun"])
+            case "refused":
+                self.refused(news.host, message["key"])
+            case "done":
+                self.done(message["attempt"])
+            case "interrupted" if child in offices:
+                self.failed(message["attempt"], message["reason"])
+            case "failed":
+                logger.warning("%s: %s failed: %s", news.host, child, plain(str(message["error"])))
+
     def report(self, host: str, attempt_id: str, text: str) -> None:
         """Take what a host reports of one of its attempts, which need not be waited for any more."""
         member = self._running.get(attempt_id)
@@ -184,20 +208,24 @@ class Dispatch:
         if child == member.child:
             slot.address, slot.pid = address, pid or slot.pid
             if slot.address is None:
-                self._chores.later(self._settings.back_seconds, self._expect_back, member, slot, slot.pid)
+                self._await_worker(member, slot)
             else:
                 self.pump(member)
         if slot.open and slot.sent_in == child and (address is None or pid != slot.sent_to):
             # its worker is another one now, or none: Dask says so, unless that was on its way to it
             self._chores.later(ENDED_SECONDS, self.failed, slot.key, "its Dask worker ended")
 
-    def _expect_back(self, member: Member, slot: Slot, pid: int) -> None:
-        if slot.address is None and slot.pid == pid and self.client is not None:
-            seconds = self._settings.back_seconds
-            if not member.guarded.reached:  # it may be back, but cannot say so
-                self._chores.later(seconds, self._expect_back, member, slot, slot.pid)
-                return
-            self._give_up(member, f"the Dask worker {slot.name} ended and did not come back within {seconds:g} s")
+    def _await_worker(self, member: Member, slot: Slot) -> None:
+        self._chores.later(self._settings.back_seconds, self._expect_back, member, slot, member.child, slot.pid)
+
+    def _expect_back(self, member: Member, slot: Slot, child: str, pid: int) -> None:
+        if slot.address is not None or slot.pid != pid or member.child != child or self.client is None:
+            return
+        if not member.guarded.reached:  # it may be back, but cannot say so
+            self._await_worker(member, slot)
+            return
+        seconds = self._settings.back_seconds
+        self._give_up(member, f"the Dask worker {slot.name} ended and did not come back within {seconds:g} s")
 
     def freed(self, member: Member) -> None:
         """Use what slots are free, and end earlier workers that have nothing more to do."""
@@ -216,21 +244,29 @@ class Dispatch:
             return
         if slot.sent_to == slot.pid and slot.sent_in == member.child:
             slot.address = None
-            self._chores.later(self._settings.back_seconds, self._expect_back, member, slot, slot.pid)
+            self._await_worker(member, slot)
         await member.guarded.cancel(attempt_id, f"{slot.sent_in}/{slot.name}", slot.sent_to)
         slot.open.pop(attempt_id, None)
 
     # --- hosts ----------------------------------------------------------------------------------------------------
 
     def interrupt(self, member: Member, child: str, reason: str) -> None:
-        """Let nobody wait for what was sent to a child's workers, and blame nobody for it."""
+        """Let nobody wait for what was sent to a child's workers, which ended, and blame nobody for it."""
         for slot in member.busy_in(child):
+            for attempt_id in slot.open:  # its workers are gone, but containers of theirs may not be
+                self._chores.run(member.guarded.cancel(attempt_id, f"{child}/{slot.name}", 0))
             self._withdraw(slot, reason)
         self.freed(member)
 
-    def retire(self, member: Member | None, child: str) -> None:
+    async def make_room(self, member: Member) -> None:
+        """End a host's workers where there are no ports for others beside them."""
+        if member.child and not room_for_more(self._settings, len(member.slots)):
+            await member.guarded.end(member.child)
+            self.interrupt(member, member.child, "its ports are needed for another Dask worker")
+
+    def retire(self, member: Member, child: str) -> None:
         """Let earlier workers begin nothing more, and end as soon as they have ended what they run."""
-        if member is None or child in {"", member.child}:
+        if child in {"", member.child}:
             return
         if member.busy_in(child):
             with contextlib.suppress(EngineError):
@@ -245,10 +281,10 @@ class Dispatch:
                 self._withdraw(slot, "Dask was started anew before it got there")
         self.freed(member)
 
-    def refused(self, key: str) -> None:
+    def refused(self, host: str, key: str) -> None:
         """Take in that an earlier worker did not begin a parcel any more."""
         member, slot = self._sent.get(key, (None, None))
-        if member is not None and slot is not None and slot.key == key:
+        if member is not None and slot is not None and slot.key == key and member.name == host:
             self._withdraw(slot, "Dask was started anew before it began")
             self.freed(member)
 

@@ -362,11 +362,9 @@ class Guard:
         child.inbox.put(None)
         if child.hearer is not None:
             child.hearer.join(1.0)  # its last words come before the news of its end
-        if child.name.startswith("workers"):
-            table = sweeping.processes()
-            for pid in sweeping.orphans():
-                sweeping.kill([pid, *sweeping.descendants(pid, table)])
-            sweeping.remove_containers(f"{sweeping.RUN_LABEL}={self.run}")
+        if child.has_workers:
+            others = [other for other in list(self.children.values()) if other is not child and other.has_workers]
+            sweeping.clean_up_after(child.name, self.run, alone=all(other.dead for other in others))
         self.events.put(("buried", child))
 
     def _forget(self, child: children.Child) -> None:

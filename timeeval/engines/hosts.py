@@ -94,6 +94,8 @@ class GuardedHost:
         self.host = host
         self.address = ""
         self.versions: dict[str, str] = {}
+        self.cuts = 0
+        """How often its connection was lost."""
         self._run_id = run_id
         self._settings = settings
         self._hear = hear
@@ -127,6 +129,11 @@ class GuardedHost:
     def reached(self) -> bool:
         """Whether there is a connection to the guard right now."""
         return self._line is not None and self._line.connected
+
+    def fence(self) -> float:
+        """Return in how many seconds nothing runs there any more for sure, if it is not reached again."""
+        left = self._line.lease_left if self._line is not None else 0.0
+        return left + self._settings.grace + SETTLE_SECONDS
 
     async def start(self, launcher: Launcher) -> None:
         """Start the guard; raises `EngineError` naming host, cause and remedy."""
@@ -229,13 +236,14 @@ class GuardedHost:
         """See `timeeval.engines.line.Ear`."""
         if self._stop_task is not None:
             return
+        self.cuts += 1
         logger.warning(
             "%s: connection lost (%s); trying again, its experiments go on until %s",
             self.name,
             plain(reason),
             _time_of_day(seconds),
         )
-        self._hear(Cut(self.name, reason, self._fence()))
+        self._hear(Cut(self.name, reason, self.fence()))
 
     def back(self) -> None:
         """See `timeeval.engines.line.Ear`."""
@@ -257,7 +265,7 @@ class GuardedHost:
                 ending.set_result(None)
         if self._stop_task is None:
             clean = self._done is not None
-            self._hear(Gone(self.name, reason, clean=clean, fenced_after=0.0 if clean else self._fence()))
+            self._hear(Gone(self.name, reason, clean=clean, fenced_after=0.0 if clean else self.fence()))
 
     def take(self, message: dict[str, Any]) -> None:
         """See `timeeval.engines.line.Ear`."""
@@ -281,10 +289,6 @@ class GuardedHost:
         if self._line is None or self.gone:
             raise EngineError("its guard is gone", host=self.name)
         self._line.send(message)
-
-    def _fence(self) -> float:
-        left = self._line.lease_left if self._line is not None else 0.0
-        return left + self._settings.grace + SETTLE_SECONDS
 
     async def _patiently(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
         """Wait for an answer; a guard that cannot be reached is waited for as long as its lease goes on."""

@@ -71,6 +71,13 @@ class Member:
         """The host's name."""
         return self.guarded.name
 
+    def move(self, child: str) -> str:
+        """From now on, have workers of another child; returns the one before."""
+        for slot in self.slots.values():
+            slot.address = None
+        before, self.child = self.child, child
+        return before
+
     def slot_of(self, attempt_id: str) -> Slot | None:
         """Return the slot that an attempt was sent to."""
         return next((slot for slot in self.slots.values() if attempt_id in slot.open), None)

@@ -87,13 +87,16 @@ def descendants(root: int, table: dict[int, Process]) -> list[int]:
 def marked(**marks: str) -> list[int]:
     """Return the pids whose environment has all these variables."""
     needles = {f"{name}={value}".encode() for name, value in marks.items()}
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if needles <= set((entry / "environ").read_bytes().split(b"\0")):
-                    found.append(int(entry.name))
-    return found
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in pids if needles <= set(_environment(pid))]
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return the variables of a process; none of one that is gone or another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def kill(pids: Iterable[int]) -> int:
@@ -141,6 +144,19 @@ def orphans() -> list[int]:
     with _forking:
         table = processes().values()
         return [p.pid for p in table if p.parent == os.getpid() and p.pid not in _own and p.state not in "ZX"]
+
+
+def clean_up_after(child: str, run: str, *, alone: bool) -> None:
+    """End what workers of the guard's child left; if others compute here (`alone` is false), nothing of theirs."""
+    left = orphans()
+    if not alone:
+        mark = f"{SLOT_MARK}={child}/".encode()
+        left = [pid for pid in left if any(value.startswith(mark) for value in _environment(pid))]
+    table = processes()
+    for pid in left:
+        kill([pid, *descendants(pid, table)])
+    if alone:  # else the driver has removed what belongs to each of their attempts
+        remove_containers(f"{RUN_LABEL}={run}")
 
 
 def bury_orphans() -> None:

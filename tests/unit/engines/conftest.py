@@ -28,24 +28,26 @@ class Network(LocalLauncher):
     """This machine as if a network were between: it can be cut and comes back."""
 
     def __init__(self):
-        self.is_cut = False
+        self.unreached = set()
         self.processes = []
 
     async def start(self, host, program, args):
-        if self.is_cut:
+        if host.name in self.unreached:
             raise EngineError("no route to it", host=host.name)
-        self.processes.append(await super().start(host, program, args))
-        return self.processes[-1]
+        process = await super().start(host, program, args)
+        self.processes.append((host.name, process))
+        return process
 
-    def cut(self):
-        """End all connections, and let there be no new one."""
-        self.is_cut = True
-        for process in self.processes:
-            if process._process.returncode is None:
-                process._process.kill()
+    def cut(self, *hosts):
+        """End all connections to these hosts, to all if none is named, and let there be no new one."""
+        for name, process in self.processes:
+            if not hosts or name in hosts:
+                self.unreached.add(name)
+                if process._process.returncode is None:
+                    process._process.kill()
 
     def mend(self):
-        self.is_cut = False
+        self.unreached.clear()
 
 
 class Run:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import own
 
-from timeeval.engines import attach, guard, sockets, sweeping
+from timeeval.engines import attach, children, guard, sockets, sweeping
 
 PYTHON = """#!/bin/sh
 setsid sleep 600 &
@@ -383,6 +383,32 @@ def test_a_childs_end_is_told_with_its_status(start):
     ended = connection.hear()
 
     assert (ended["is"], ended["child"], ended["status"]) == ("ended", "workers", -9)
+
+
+def test_earlier_workers_take_nothing_of_others_with_them(monkeypatch, tmp_path):
+    args = {"run": own("two"), "node": "node1", "state": str(tmp_path), "python": sys.executable}
+    times = {"lease": 20, "linger": 1, "beat": 1, "grace": 1}
+    keeper = guard.Guard({**args, **times}, None)
+    left = {}
+    for name in ("workers", "workers-2"):
+        keeper.children[name] = children.Child(name, None, tmp_path / name)
+        left[name] = subprocess.Popen(["sleep", "600"], env={sweeping.SLOT_MARK: f"{name}/node1-1"})
+    removed = []
+    monkeypatch.setattr(sweeping, "orphans", lambda: [p.pid for p in left.values() if p.poll() is None])
+    monkeypatch.setattr(sweeping, "remove_containers", removed.append)
+    try:
+        keeper._clean_up_after(keeper.children["workers"])
+        assert left["workers"].wait(10) == -signal.SIGKILL
+        assert (left["workers-2"].poll(), removed) == (None, [])
+
+        del keeper.children["workers"]
+        keeper._clean_up_after(keeper.children["workers-2"])
+        assert left["workers-2"].wait(10) == -signal.SIGKILL
+        assert removed == [f"{sweeping.RUN_LABEL}={own('two')}"]
+    finally:
+        for process in left.values():
+            process.kill()
+            process.wait()
 
 
 def test_only_own_processes_are_cancelled(start):
