@@ -213,7 +213,13 @@ class Dispatch:
                 self.pump(member)
         if slot.open and slot.sent_in == child and (address is None or pid != slot.sent_to):
             # its worker is another one now, or none: Dask says so, unless that was on its way to it
-            self._chores.later(ENDED_SECONDS, self.failed, slot.key, "its Dask worker ended")
+            self._chores.later(ENDED_SECONDS, self._expect_word, slot.key)
+
+    def _expect_word(self, key: str) -> None:
+        if self.client is None:  # its Dask has ended: what did not begin is told by the host, and is nobody's fault
+            self._chores.later(ENDED_SECONDS, self._expect_word, key)
+        else:
+            self.failed(key, "its Dask worker ended")
 
     def _await_worker(self, member: Member, slot: Slot) -> None:
         self._chores.later(self._settings.back_seconds, self._expect_back, member, slot, member.child, slot.pid)

@@ -5,13 +5,19 @@ import hashlib
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 from conftest import Run, pids_of, processes_of, until
 
-from timeeval.engines import dask_engine
+from timeeval.engines import dask_engine, dispatch
+from timeeval.engines.base import Parcel
+from timeeval.engines.chores import Chores
+from timeeval.engines.dask_settings import DaskSettings
+from timeeval.engines.dispatch import Dispatch
+from timeeval.engines.members import Member, Slot
 from timeeval.errors import EngineError
-from timeeval.run.model import HostLost, HostUp, Interrupted, Reported
+from timeeval.run.model import Attempt, HostLost, HostUp, Interrupted, Reported
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
 
@@ -225,6 +231,39 @@ def test_what_earlier_workers_had_is_due_again_and_cleaned_up_when_they_die(tmp_
     assert cleaned == ["during"]
     assert isinstance(then, Reported)
     assert not any(isinstance(event, HostLost) for event in events)
+
+
+def test_nobody_is_blamed_for_what_was_on_its_way_to_workers_that_end_with_their_dask(monkeypatch):
+    monkeypatch.setattr(dispatch, "ENDED_SECONDS", 0.05)
+    events, blamed = [], []
+
+    async def cancel(*_):
+        blamed.append("the worker")
+
+    async def end(_child):
+        pass
+
+    async def scenario():
+        guarded = SimpleNamespace(name="host1", reached=True, cancel=cancel, end=end, tell=lambda *_: None)
+        member = Member(guarded, {"host1-0": Slot("host1-0", "tls://127.0.0.1:1", 7)}, child="workers")
+        chores = Chores()
+        ways = Dispatch("task", {}, DaskSettings(), chores, post=events.append, give_up=lambda *_: None)
+        ways.client = lambda _message: None
+        ways.submit(member, Parcel((Attempt("sent", "execution", 1, "host1"),), (b"",)))
+        ways.client = None  # Dask is being started anew
+        ways.slot(member, "workers", {"slot": "host1-0", "address": None, "pid": None})
+        await asyncio.sleep(0.3)
+        assert (events, blamed) == ([], [])
+        ways.retire(member, member.move("workers-2"))
+        ways.retired(member, "workers", [])
+        ways.client = lambda _message: None
+        await asyncio.sleep(0.3)
+        await chores.stop()
+
+    asyncio.run(scenario())
+
+    assert [(event.attempt, event.cancelled) for event in events] == [("sent", True)]
+    assert blamed == []
 
 
 def test_what_jobs_have_in_common_comes_to_a_node_once_and_again_when_it_is_lost(tmp_path):
