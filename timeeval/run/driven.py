@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from timeeval.errors import TimeEvalError
@@ -79,4 +79,5 @@ class Driven:
         text = re.sub(rf"{re.escape(self.results)}/[0-9_]+", lambda _: str(results_path), text)
         text = text.replace(self.results, str(results_path))
         text = text.replace(self.on_host, shlex.quote(self.cluster_file))
-        return plain(text.replace(f"{self.folder}/work/", ""))
+        began = PurePosixPath(self.folder, "work")
+        return plain(text.replace(f"{began}/", ""))
