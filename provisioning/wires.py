@@ -214,7 +214,23 @@ class SSHWire(LocalWire):
         status = super().status()
         if status != SSH_FAILED:
             return None
-        return explain(OpenSSHError(status, self.stderr()), self._endpoint)
+        return explain(OpenSSHError(status, self.stderr().strip() or _asked_again(self._endpoint)), self._endpoint)
+
+
+def _asked_again(endpoint: Endpoint) -> str:
+    """Ask for the reason by a login of its own: of algorithms that do not match, OpenSSH tells no level above this."""
+    client, *arguments = openssh_argv(endpoint, share=False)
+    try:
+        again = subprocess.run(
+            [client, "-o", "LogLevel=INFO", *arguments, SHELL],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=endpoint.connect_timeout + LEAVE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return again.stderr.decode("utf-8", "replace") if again.returncode == SSH_FAILED else ""
 
 
 def retire(endpoint: Endpoint) -> None:

@@ -330,6 +330,14 @@ def test_who_is_not_let_in_by_openssh_is_told_why(by_ssh: Callable[[str], Sessio
         by_ssh("echo 'me@far: Permission denied (publickey).' >&2; exit 255")
 
 
+def test_a_server_of_old_algorithms_is_told_although_openssh_is_silent_about_it(
+    by_ssh: Callable[[str], Session],
+) -> None:
+    negotiation = "Unable to negotiate with 127.0.0.1 port 1: no matching host key type found. Their offer: ssh-rsa"
+    with pytest.raises(UnreachableError, match=r"far: .* only algorithms that are no longer safe"):
+        by_ssh(f"case \"$*\" in *LogLevel=INFO*) echo '{negotiation}' >&2 ;; esac; exit 255")
+
+
 def test_a_connection_of_openssh_that_ends_is_lost(by_ssh: Callable[[str], Session], tmp_path: Path) -> None:
     end = tmp_path / "end"
     os.mkfifo(end)
