@@ -26,7 +26,7 @@ def marks(sandbox: Sandbox) -> Iterator[str]:
     path = f"/var/tmp/timeeval-marks-{time.time_ns()}"
     yield path
     for name in NODES:
-        sandbox.node(name).exec(["rm", "-f", path])
+        sandbox.node(name).exec(["rm", "-f", path, f"{path}-other"])
 
 
 def executions(sandbox: Sandbox, marks: str) -> int:
@@ -174,6 +174,24 @@ def test_driver_is_killed_and_nothing_is_left_after_half_a_minute(
     wait_until(lambda: executions(sandbox, marks) == 3, 100, "three running experiments")
     commands.kill(driver.process)
 
+    wait_until(lambda: left_on_nodes(sandbox) == {}, 30, "clean nodes")
+
+
+def test_two_drivers_share_the_nodes_and_the_death_of_one_leaves_the_other_alone(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, marks: str
+) -> None:
+    other = results.with_name("other")
+    other.mkdir()
+    goes_on = Driver(commands, provisioned, results, marks, lease=120, seconds=3, experiments=15)
+    dies = Driver(commands, provisioned, other, f"{marks}-other", lease=120, seconds=600, experiments=3)
+    goes_on.wait_for(1)
+    wait_until(lambda: executions(sandbox, f"{marks}-other") == 3, 100, "three running experiments of the other")
+    commands.kill(dies.process)
+    goes_on.end()
+
+    found = rows(commands, folder_of(results))
+    assert [(row["outcome"], row["attempts"]) for row in found] == [("ok", 1)] * 15
+    assert executions(sandbox, marks) == 15, "nothing runs twice"
     wait_until(lambda: left_on_nodes(sandbox) == {}, 30, "clean nodes")
 
 

@@ -35,7 +35,7 @@ def test_every_node_computes_and_nothing_is_left(sandbox, environment):
     asyncio.run(scenario())
 
 
-def test_no_key_is_visible_on_any_node(sandbox, environment):
+def test_no_key_is_visible_on_any_node_whatever_its_login_shell(sandbox, environment):
     script = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -ac 'PRIVATE KE[Y]'; true"
     files = "grep -rIl 'PRIVATE KE[Y]' /srv/timeeval/state /tmp /var/tmp /dev/shm 2>/dev/null; true"
 
@@ -46,7 +46,8 @@ def test_no_key_is_visible_on_any_node(sandbox, environment):
                 assert (await asyncio.to_thread(node.exec, ["sh", "-c", script])).stdout.strip() == "0"
                 assert (await asyncio.to_thread(node.exec, ["sh", "-c", files])).stdout.strip() == ""
 
-    asyncio.run(scenario())
+    with sandbox.login_shell("node2", "dash"), sandbox.login_shell("node3", "tcsh"):  # node1 has bash
+        asyncio.run(scenario())
 
 
 def test_all_sockets_are_bound_to_the_clusters_address(sandbox, environment):
