@@ -23,7 +23,10 @@ pytestmark = pytest.mark.usefixtures("no_leftovers")
 
 
 class Live:
-    """One engine for the tests that leave it as it was; its lease is long, because its loop stands between them."""
+    """One engine for the tests that leave it as it was; its lease is long, because its loop stands between them.
+
+    No two of them give an attempt the same name: Dask may not have ended the one that its worker took down with it.
+    """
 
     def __init__(self, state):
         self.state = state
@@ -132,8 +135,8 @@ def test_what_is_sent_to_a_worker_that_has_just_ended_is_answered_soon(live):
         await asyncio.sleep(0.5)
         os.kill(nanny, signal.SIGCONT)
         answer = await run.outcome("late", 10)
-        await run.submit("next", "sleep 0")
-        return answer, await run.outcome("next", 10)
+        await run.submit("following", "sleep 0")
+        return answer, await run.outcome("following", 10)
 
     late, following = live.do(scenario)
 
@@ -160,8 +163,8 @@ def test_each_of_a_bundle_is_reported_the_moment_it_ends(live):
 def test_what_is_left_of_a_lost_bundle_is_interrupted_one_by_one(live):
     async def scenario(run):
         await run.submit_bundle(fine="sleep 0", poison="die 0.3", innocent="sleep 0")
-        await run.submit("next", "sleep 0")
-        return [await run.outcome(name) for name in ("fine", "poison", "innocent", "next")]
+        await run.submit("after the loss", "sleep 0")
+        return [await run.outcome(name) for name in ("fine", "poison", "innocent", "after the loss")]
 
     fine, poison, innocent, following = live.do(scenario)
 
@@ -180,8 +183,8 @@ def test_cancel_ends_the_attempt_with_all_it_started(live):
         await run.engine.cancel("long")
         await run.outcome("long")
         left = [line for line in processes_of("live") if "sleep" in line]
-        await run.submit("next", "sleep 0")
-        return left, await run.outcome("long"), await run.outcome("waiting"), await run.outcome("next")
+        await run.submit("after the end", "sleep 0")
+        return left, await run.outcome("long"), await run.outcome("waiting"), await run.outcome("after the end")
 
     left, long, waiting, following = live.do(scenario)
 
