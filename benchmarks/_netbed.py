@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from benchmarks._peer import need
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -104,9 +106,9 @@ class Bed:
     _sshd: list[subprocess.Popen[bytes]] = field(init=False, default_factory=list)
 
     def __enter__(self) -> Self:
-        missing = [name for name in ("ip", "tc", "unshare", "ssh", "rsync", "zstd") if shutil.which(name) is None]
-        if os.geteuid() != 0 or missing or not Path("/usr/sbin/sshd").exists():
-            sys.exit(f"this benchmark needs root, sshd and {', '.join(missing) or 'its tools'} on this machine")
+        if os.geteuid() != 0:
+            sys.exit("This benchmark makes network namespaces, which needs root")
+        need("ip", "tc", "unshare", "ssh", "rsync", "zstd", "/usr/sbin/sshd")
         self.folder = Path(tempfile.mkdtemp(prefix="timeeval-bench-", dir=MEMORY))
         self.prefix = f"tb{os.getpid() % 100000}"
         try:

@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 UPSTREAM = ("TimeEval==1.5.0", "setuptools<81")
 
 
+PACKAGES = {
+    "ip": "iproute2",
+    "tc": "iproute2",
+    "unshare": "util-linux",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "/usr/sbin/sshd": "openssh-server",
+}
+"""Where Debian has the programs that benchmarks start; all others are in a package of their own name."""
+
+
+def need(*programs: str) -> None:
+    """End the benchmark with what to install if one of `programs` is not on this machine."""
+    missing = [name for name in programs if shutil.which(name) is None]
+    if missing:
+        packages = sorted({PACKAGES.get(name, name) for name in missing})
+        sys.exit(
+            f"This benchmark needs {', '.join(missing)} on this machine: sudo apt-get install {' '.join(packages)}"
+        )
+
+
 def python_with(requirements: Sequence[str], python: str = "3.11") -> Path:
     """Return the interpreter of an environment with `requirements`, made on first use in the user's cache folder."""
     digest = hashlib.sha256("\n".join((python, *requirements)).encode()).hexdigest()[:12]

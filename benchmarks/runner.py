@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks._peer import UPSTREAM, python_with
+from benchmarks._peer import UPSTREAM, need, python_with
 from benchmarks._report import Row, show
 from benchmarks.capacity import write_datasets
 
@@ -182,6 +182,8 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=EXPERIMENTS, help="distributed ones; 0: none")
     parser.add_argument("--local", type=int, default=LOCAL, help="local ones; 0: none")
     arguments = parser.parse_args()
+    if arguments.experiments:
+        need("ssh-keygen", "/usr/sbin/sshd")
     missed = False
 
     def watched(folder: Path) -> Iterator[Row]:

@@ -49,7 +49,8 @@ def test_algorithms_that_fail_are_rows_and_nothing_else(
     assert "exit" in found["exits"]["error"]
     assert "64" in found["eats"]["error"] or "memory" in found["eats"]["error"]
     assert all(row["host"] in NODES for row in found.values())
-    assert found["fine-container"]["cpu_seconds"] > 0
+    # Containers of some milliseconds may have ended before anybody could look at them.
+    assert found["sleeps"]["cpu_seconds"] > 0
     assert 0 < found["eats"]["peak_memory"] <= 64 * 1024**2
     table = (folder_of(results) / "results.csv").read_text(encoding="utf-8")
     for status in ("Status.OK", "Status.ERROR", "Status.OOM", "Status.TIMEOUT"):

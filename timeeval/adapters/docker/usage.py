@@ -4,7 +4,8 @@ A container's control group is gone with it, and asking for its state again and 
 So one thread sleeps until the kernel tells of the end of the first process (all others of the container have ended by
 then) and reads the counters before the engine removes them, which takes it some milliseconds. On a busy host the engine
 can be faster: then the latest look before counts, which is never older than a twentieth of the container's life (10 ms
-at least, 1 s at most). Such a look costs two reads of open files.
+at least, 1 s at most). Such a look costs two reads of open files. What a container consumed that has ended before the
+engine said that it runs is unknown, and no figure is made up for it.
 """
 
 from __future__ import annotations
