@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks._report import Row, show
 from provisioning.inventory import Cluster, Environment, Node, load
+from provisioning.kept import cache_folder
 from provisioning.launch import open_session
 from provisioning.manifest import Manifest
 from provisioning.plan import Job, run
 from provisioning.resources.environment import EnvironmentResource
 from provisioning.resources.environment.resource import EnvironmentPlan, wheels_on_node
-from provisioning.scan import cache_folder
 from provisioning.transfer.fanout import Fanout
 
 if TYPE_CHECKING:

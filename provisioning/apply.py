@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NodeError, ProvisionError
-from provisioning.locks import Held, beside, hold, within
+from provisioning.locks import Held, beside, hold, let_go, within
 from provisioning.parallel import for_each, together
 from provisioning.places import leaders
 from provisioning.resources.base import Task, Work
@@ -90,7 +91,7 @@ class Wave:
             if resource.name in changed:
                 locks |= {str(folder): beside(folder) for folder in resource.folders(self.cluster)}
         lines: dict[str, Conversation] = {}
-        stack.callback(lambda: together(line.close for line in lines.values()))
+        stack.callback(lambda: together(partial(let_go, line) for line in lines.values()))
         self._leaders, self._failed = leaders(self.cluster, nodes, self.sessions, locks, lines)
         self._lock(stack, [node for node in nodes if node.name not in self._failed], locks, lines)
         parcels = [self._led(parcel) for parcel in parcels]

@@ -6,14 +6,14 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from provisioning import frames
 from provisioning.endings import ended_early, failure, no_python, silent
-from provisioning.errors import NodeError
-from provisioning.sources import collect
+from provisioning.errors import NodeError, ProvisionError
+from provisioning.sources import pack
 
 if TYPE_CHECKING:
     from provisioning.wires import Wire
@@ -42,7 +42,13 @@ class Conversation:
     also : sequence of str
         Modules that travel along with the program.
     said : bytes or None
-        What the node has answered to the first line; None when that was not sent yet.
+        What the node has answered to the first line; None when that was not sent yet, or was read already.
+    decoder : Decoder or None
+        Of a line on which an earlier program has ended well, and which goes on with this one.
+    keep : str or None
+        The node's folder for programs that other commands will need again.
+    on_idle : callable or None
+        Gets the line when the program has ended well, instead of its end: another can be run on it.
 
     Attributes
     ----------
@@ -60,24 +66,29 @@ class Conversation:
         *,
         also: Sequence[str] = (),
         said: bytes | None = None,
+        decoder: frames.Decoder | None = None,
+        keep: str | None = None,
+        on_idle: Callable[[Wire, frames.Decoder], None] | None = None,
     ) -> None:
         self.host = host
         self.program = program
         self.result: dict[str, Any] | None = None
         self._wire = wire
         self._timeout = timeout
-        self._decoder = frames.Decoder()
+        self._on_idle = on_idle
+        self._handed_on = False
+        self._decoder = frames.Decoder() if decoder is None else decoder
         self._sending = threading.Lock()
         try:
-            self._begin(args, also, said)
+            if decoder is None:
+                self._meet(said)
+            self._begin(args, also, keep)
         except BaseException:
             wire.close()
             raise
 
-    def _begin(self, args: Mapping[str, Any], also: Sequence[str], said: bytes | None) -> None:
-        modules = collect(self.program)
-        for other in also:
-            modules = {**modules, **collect(other)}
+    def _meet(self, said: bytes | None) -> None:
+        """Have the node get ready for a program."""
         # Who does not listen may yet have said why: the reader meets the end of the line as well, and what came before.
         if said is None:
             with contextlib.suppress(OSError):
@@ -91,7 +102,21 @@ class Conversation:
         if self._decoder.word != "ready":
             raise no_python(self.host)
         with contextlib.suppress(OSError):
-            self._wire.write(frames.opening(self.program, args, modules))
+            self._wire.write(frames.bootstrap())
+
+    def _begin(self, args: Mapping[str, Any], also: Sequence[str], keep: str | None) -> None:
+        """Bring the program to run; it travels only to a node that has not kept it."""
+        modules = pack(self.program, *also)
+        with contextlib.suppress(OSError):
+            self._wire.write(frames.request(self.program, args, modules, keep, more=self._on_idle is not None))
+        deadline = time.monotonic() + self._timeout
+        while (answer := self._message()) is None:
+            self._read(deadline)
+        if "error" in answer:
+            raise failure(answer["error"], self.host, self.program, self._wire.stderr())
+        if not answer.get("have"):
+            with contextlib.suppress(OSError):
+                self._wire.write(frames.data(modules.data))
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send the program a message; may be called from any thread."""
@@ -176,12 +201,27 @@ class Conversation:
             raise refusal
         raise ended_early(self.host, self.program, status=status, noise=noise, tail=tail)
 
+    def part(self, message: Mapping[str, Any], seconds: float) -> None:
+        """Ask the program to end, and end it where it has not within so many seconds."""
+        self._timeout = seconds
+        with contextlib.suppress(ProvisionError):
+            if self.result is None:
+                self.send(message)
+            while self.receive() is not None:
+                pass
+        self.close()
+
     def close(self) -> None:
-        """End the program if it still runs, and the line."""
+        """End the program if it still runs, and the line unless somebody goes on with it."""
+        if self._handed_on:
+            return
         if self.result is None:
             self._wire.close()
-        else:
+        elif self._on_idle is None:
             self._wire.release()
+        else:
+            self._handed_on = True
+            self._on_idle(self._wire, self._decoder)
 
     def __enter__(self) -> Self:
         return self

@@ -12,12 +12,17 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from provisioning import kept
 from provisioning.bare import bare
 from provisioning.node.bootstrap import CONTROL, DATA, HEAD, LARGEST
+from provisioning.sources import packed
 
-__all__ = ["FIRST_LINE", "SHELL", "Decoder", "control", "data", "opening"]
+if TYPE_CHECKING:
+    from provisioning.sources import Pack
+
+__all__ = ["FIRST_LINE", "SHELL", "Decoder", "bootstrap", "control", "data", "opening", "request"]
 
 SHELL: Final = "/bin/sh"
 """All that a login shell ever gets from us: bash, dash, tcsh and fish read it alike."""
@@ -77,22 +82,50 @@ def opening(program: str, args: Mapping[str, Any], modules: Mapping[str, str]) -
     -------
     bytes
     """
-    bootstrap = _bootstrap()
-    request = {"program": program, "args": dict(args), "modules": bool(modules)}
+    asked = {"program": program, "args": dict(args), "modules": bool(modules)}
     sources = data(_packed(tuple(modules.items()))) if modules else b""
-    return len(bootstrap).to_bytes(4, "big") + bootstrap + control(request) + sources
+    return bootstrap() + control(asked) + sources
+
+
+def request(program: str, args: Mapping[str, Any], pack: Pack, keep: str | None, *, more: bool) -> bytes:
+    """Make a request for a program that the node may have kept from another command.
+
+    The node answers first whether it has it (``{"have": bool}``), and gets the pack as data if not.
+
+    Parameters
+    ----------
+    program : str
+    args : mapping
+    pack : Pack
+    keep : str or None
+        Folder of the node's user alone for programs; None keeps none.
+    more : bool
+        Whether another request may follow on the same line.
+
+    Returns
+    -------
+    bytes
+    """
+    return control(
+        {"program": program, "args": dict(args), "modules": True, "pack": pack.digest, "keep": keep, "more": more}
+    )
 
 
 @functools.lru_cache(maxsize=1)
-def _bootstrap() -> bytes:
-    return zlib.compress(
-        bare((Path(__file__).parent / "node" / "bootstrap.py").read_text(encoding="utf-8")).encode(), 9
-    )
+def bootstrap() -> bytes:
+    """Make what the node's Python reads first, behind the marker."""
+    file = Path(__file__).parent / "node" / "bootstrap.py"
+
+    def make() -> tuple[bytes, list[str]]:
+        return zlib.compress(bare(file.read_text(encoding="utf-8")).encode(), 9), [__file__, str(file)]
+
+    source = kept.made("bootstrap", make)
+    return len(source).to_bytes(4, "big") + source
 
 
 @functools.lru_cache(maxsize=32)
 def _packed(modules: tuple[tuple[str, str], ...]) -> bytes:
-    return zlib.compress(json.dumps({name: bare(source) for name, source in modules}).encode("ascii"), 9)
+    return packed(dict(modules))
 
 
 def control(message: Mapping[str, Any]) -> bytes:

@@ -314,9 +314,20 @@ def load(path: Path) -> Cluster:
     InventoryError
         With file, line, key, the cause and what is allowed.
     """
-    # pydantic is slow to load, and who is only handed a `Node` needs none of it.
+    # Late, each of them: pydantic takes longer to load than a command takes that finds nothing to do.
+    from provisioning.inventory_known import WantsPlacesError, keep, recall
     from provisioning.inventory_reader import Reader
-    from provisioning.inventory_text import parse
 
     file = Path(path).expanduser().absolute()
-    return Reader(file, *parse(file)).cluster()
+    known = recall(file)
+    if known is not None:
+        try:
+            return Reader(file, *known).cluster()
+        except WantsPlacesError:
+            pass
+    from provisioning.inventory_text import parse
+
+    text, places = parse(file)
+    cluster = Reader(file, text, places).cluster()
+    keep(file, text)
+    return cluster

@@ -5,11 +5,14 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from provisioning.errors import UsageError
 from provisioning.inventory import LOCAL, Cluster, DatasetFolder, Environment, Image, Limits, Node, Ports, Push
-from provisioning.inventory_text import ClusterText, EnvironmentTable, HostTable, Places
 from provisioning.noderange import expand, fold
+
+if TYPE_CHECKING:
+    from provisioning.inventory_text import ClusterText, EnvironmentTable, Places
 
 __all__ = ["Reader"]
 
@@ -98,15 +101,15 @@ class Reader:
 
     def _node(self, name: str) -> Node:
         table = self.text.cluster
-        own = self.text.host.get(name, HostTable())
-        key = own.key or table.key
+        own = self.text.host.get(name)
+        key = (own and own.key) or table.key
         return Node(
             name=name,
-            address=own.address,
-            port=own.port or table.port,
-            user=own.user or table.user,
+            address=own.address if own else None,
+            port=(own and own.port) or table.port,
+            user=(own and own.user) or table.user,
             key=None if key is None else self._key(name, key),
-            slots=own.slots or table.slots,
+            slots=(own and own.slots) or table.slots,
             is_driver=name == table.driver,
         )
 
@@ -119,11 +122,11 @@ class Reader:
             if node.name == name:
                 return node
         if name == LOCAL:
-            own = self.text.host.get(LOCAL, HostTable())
+            own = self.text.host.get(LOCAL)
             return Node(
                 name=LOCAL,
-                address=own.address,
-                slots=own.slots or self.text.cluster.slots,
+                address=own.address if own else None,
+                slots=(own and own.slots) or self.text.cluster.slots,
                 is_driver=self.text.cluster.driver == LOCAL,
             )
         allowed = f"'{LOCAL}' or one of {fold(node.name for node in nodes)}"

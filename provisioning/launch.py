@@ -41,13 +41,17 @@ class Session:
         Longest silence of a program, in seconds, where a call does not say another.
     endpoint : Endpoint or None
         How the node is reached; None for the driver's own node.
+    keep : str or None
+        Folder of the node for programs that other commands will need again.
     """
 
-    def __init__(self, node: Node, timeout: float, endpoint: Endpoint | None = None) -> None:
+    def __init__(self, node: Node, timeout: float, endpoint: Endpoint | None = None, keep: str | None = None) -> None:
         self.node = node
         self._timeout = timeout
         self._endpoint = endpoint
+        self._keep = keep
         self._ready: tuple[Wire, bytes] | None = None
+        self._idle: list[tuple[Wire, frames.Decoder]] = []
         self._wires: list[Wire] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -84,6 +88,7 @@ class Session:
         on_event: Callable[[dict[str, Any]], None] | None = None,
         data: Data | None = None,
         also: Sequence[str] = (),
+        more: bool = False,
     ) -> dict[str, Any]:
         """Run a program on the node and wait for its result.
 
@@ -102,6 +107,8 @@ class Session:
             Sent to the program's ``channel.data()``.
         also : sequence of str
             Modules that the program imports by names which `args` tell.
+        more : bool
+            Whether the interpreter there is kept for a next program: of one that has no threads of its own.
 
         Returns
         -------
@@ -114,7 +121,7 @@ class Session:
         UnreachableError
             When the node was lost.
         """
-        with self.open(program, args, timeout=timeout, also=also) as conversation:
+        with self.open(program, args, timeout=timeout, also=also, more=more) as conversation:
             feeder = _Feeder(conversation, data) if data is not None else None
             try:
                 while (event := conversation.receive()) is not None:
@@ -128,14 +135,33 @@ class Session:
             return conversation.result or {}
 
     def open(
-        self, program: str, args: Mapping[str, Any], *, timeout: float | None = None, also: Sequence[str] = ()
+        self,
+        program: str,
+        args: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        also: Sequence[str] = (),
+        more: bool = False,
     ) -> Conversation:
         """Start a program on the node and return the line to it, for more than one question and answer."""
         silence = self._timeout if timeout is None else timeout
         with self._lock:
-            ready, self._ready = self._ready, None
-        wire, said = (self._wire(), None) if ready is None else ready
-        return Conversation(wire, self.node.name, program, args, silence, also=also, said=said)
+            idle = self._idle.pop() if self._idle else None
+            ready, self._ready = (self._ready, None) if idle is None else (None, self._ready)
+        wire, decoder = (None, None) if idle is None else idle
+        wire, said = ready if ready is not None else (wire or self._wire(), None)
+        on_idle = self._go_on if more else None
+        name = self.node.name
+        return Conversation(
+            wire, name, program, args, silence, also=also, said=said, decoder=decoder, keep=self._keep, on_idle=on_idle
+        )
+
+    def _go_on(self, wire: Wire, decoder: frames.Decoder) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append((wire, decoder))
+                return
+        wire.release()
 
     def _wire(self) -> Wire:
         wire = LocalWire() if self._endpoint is None else SSHWire(self._endpoint)
@@ -151,7 +177,11 @@ class Session:
         """End all that still runs there; the connection itself is kept for a while."""
         with self._lock:
             self._closed = True
-            wires = [each for each in self._wires if not each.closed]
+            idle, self._idle = self._idle, []
+            # whose program has said its last ends by itself
+            wires = [each for each in self._wires if not each.closed and all(each is not wire for wire, _ in idle)]
+        for wire, _ in idle:
+            wire.release()
         closing = [threading.Thread(target=wire.close) for wire in wires]
         for thread in closing:
             thread.start()
@@ -213,7 +243,7 @@ def open_session(cluster: Cluster, node: Node, *, anew: bool = False) -> Session
     endpoint = resolve(cluster, node)
     if anew:
         retire(endpoint)
-    session = Session(node, cluster.limits.command_timeout, endpoint)
+    session = Session(node, cluster.limits.command_timeout, endpoint, str(cluster.state / "programs"))
     session.connect()
     return session
 

@@ -26,6 +26,9 @@ BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 90.0
 """After so long without a word a node gives locks to others."""
 
+PART_SECONDS = 2.0
+"""For a node to give locks back when it is told to; when the line ends it does so by itself."""
+
 
 def within(folder: PurePosixPath) -> PurePosixPath:
     """Return the lock file of a folder that stays what it is."""
@@ -53,6 +56,7 @@ class Held:
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._over = threading.Event()
+        self._saying = threading.Lock()
         self._spoken = _clock()
         self._lost = False
         threading.Thread(target=self._beat, name=f"locks-{conversation.host}", daemon=True).start()
@@ -61,7 +65,10 @@ class Held:
         while not self._over.wait(BEAT_SECONDS):
             now = _clock()
             try:
-                self._conversation.send({"beat": True})
+                with self._saying:
+                    if self._over.is_set():
+                        return  # somebody else may speak on this line now
+                    self._conversation.send({"beat": True})
             except ProvisionError:
                 self._lost = True
                 return
@@ -81,8 +88,14 @@ class Held:
 
     def free(self) -> None:
         """Give the locks back."""
-        self._over.set()
-        self._conversation.close()
+        with self._saying:
+            self._over.set()
+        let_go(self._conversation)
+
+
+def let_go(line: Conversation) -> None:
+    """End the program that holds locks, or that could."""
+    line.part({"do": "free"}, PART_SECONDS)
 
 
 def _clock() -> float:
@@ -123,8 +136,8 @@ def hold(
         "command": command_line(sys.argv),
     }
     files = {folder: str(file) for folder, file in locks.items()}
-    conversation = session.open(HOLD, {"silence": SILENCE_SECONDS}) if line is None else line
-    stack.callback(conversation.close)
+    conversation = session.open(HOLD, {"silence": SILENCE_SECONDS}, more=True) if line is None else line
+    stack.callback(let_go, conversation)
     try:
         conversation.send({"do": "lock", "locks": files, "holder": holder})
         conversation.receive()

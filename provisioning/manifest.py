@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 from provisioning.errors import UsageError
@@ -49,7 +50,7 @@ class Manifest:
         ValueError
             When a path is not safe, or stands there twice.
         """
-        ordered = tuple(sorted(entries))
+        ordered = tuple(sorted(entries, key=attrgetter("path")))
         for entry in ordered:
             safe_path(entry.path)
             if entry.link is not None:

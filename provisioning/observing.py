@@ -123,7 +123,7 @@ def observe(session: Session, questions: Mapping[str, Any], on_event: OnEvent) -
     """
     programs = sorted({str(asked["program"]) for asked in questions.values()})
     asked = {"questions": questions}
-    replies = session.call(OBSERVE, asked, on_event=on_event, also=programs) if questions else {}
+    replies = session.call(OBSERVE, asked, on_event=on_event, also=programs, more=True) if questions else {}
     answers, findings = {}, []
     for resource, reply in replies.items():
         if "observed" in reply:

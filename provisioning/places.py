@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from provisioning.errors import NodeError, ProvisionError
-from provisioning.locks import HOLD, SILENCE_SECONDS
+from provisioning.locks import HOLD, SILENCE_SECONDS, let_go
 from provisioning.parallel import for_each, together
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def leaders(
     def ask(action: str) -> dict[str, dict[str, list[str]]]:
         def one(node: Node) -> dict[str, list[str]]:
             if node.name not in talks:
-                talks[node.name] = sessions[node.name].open(HOLD, {"silence": SILENCE_SECONDS})
+                talks[node.name] = sessions[node.name].open(HOLD, {"silence": SILENCE_SECONDS}, more=True)
             args = {"action": action, "run": run, "node": node.name, "paths": wanted}
             talks[node.name].send({"do": "mark", "args": args})
             answer = talks[node.name].receive()
@@ -78,7 +79,7 @@ def leaders(
             ask("remove")
     finally:
         if lines is None:
-            together(talk.close for talk in talks.values())
+            together(partial(let_go, talk) for talk in talks.values())
         else:
             lines.update(talks)
     found = {}

@@ -6,8 +6,9 @@ report, and the others go on.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +111,25 @@ class _State:
         self.renewals = 0
 
     def connect(self) -> None:
-        """Open one connection per node; who looks at the access to nodes is let in by nothing but a login."""
+        """Open one connection per node; who looks at the access to nodes is let in by nothing but a login.
+
+        Meanwhile what is to be asked is made ready here, for which folders are read.
+        """
         anew = any(resource.name == "access" for resource in self.job.resources)
 
         def one(node: Node) -> None:
             self.job.on_event(node.name, {"title": "connect", "done": 0, "total": 0})
             self.sessions[node.name] = open_session(self.job.cluster, node, anew=anew)
 
+        def ahead() -> None:
+            with suppress(Exception):  # whatever it is, it is met again by who needs the answer
+                for node in self.job.nodes:
+                    self.wanted.questions(node)
+
+        reading = threading.Thread(target=ahead, name="read ahead", daemon=True)
+        reading.start()
         self._each(self.job.nodes, one)
+        reading.join()
 
     def observe(self, nodes: Sequence[Node]) -> None:
         """Ask nodes what they have; the first answers of all of them decide what is wanted."""

@@ -95,9 +95,7 @@ class RunLog:
         self._level = logger.level
         logger.setLevel(logging.DEBUG)
         logger.addHandler(self._handler)
-        import importlib.metadata
-
-        log.info("timeeval-cluster %s: %s", importlib.metadata.version("timeeval-cluster"), command_line(sys.argv))
+        log.info("timeeval-cluster %s: %s", _version(), command_line(sys.argv))
         for old in runs(self._cluster)[:-RUNS]:
             shutil.rmtree(old, ignore_errors=True)
         return self
@@ -173,6 +171,18 @@ class _Handler(logging.Handler):
                 stream.close()
             self._streams.clear()
         super().close()
+
+
+def _version() -> str:
+    """Return what `importlib.metadata` says, which takes as long to load as half of a command."""
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder or "."):  # noqa: PTH208 - names are all that is wanted
+                if name.startswith("timeeval_cluster-") and name.endswith(".dist-info"):
+                    return name.split("-")[1].removesuffix(".dist")
+    import importlib.metadata
+
+    return importlib.metadata.version("timeeval-cluster")
 
 
 def _open(file: Path) -> Any:  # noqa: ANN401 - a text stream

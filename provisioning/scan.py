@@ -15,12 +15,6 @@ from provisioning.node import tree
 from provisioning.node.landing import CONTROL
 
 
-def cache_folder() -> Path:
-    """Return the folder for what can be computed again: ``$XDG_CACHE_HOME/timeeval-cluster`` or the one in the home."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "timeeval-cluster"
-
-
 def scan(
     folder: Path,
     paths: Iterable[str] | None = None,

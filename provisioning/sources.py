@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib.util
+import json
 import sys
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["collect"]
+from provisioning import kept
+from provisioning.bare import bare
+
+__all__ = ["Pack", "collect", "pack"]
 
 
 _reading = threading.Lock()
@@ -37,6 +44,42 @@ def collect(program: str) -> dict[str, str]:
     """
     with _reading:
         return _collect(program)
+
+
+class Pack(NamedTuple):
+    """Programs and the modules they import, as they travel: compressed, and known by the sha256 (hex) of that."""
+
+    digest: str
+    data: bytes
+
+
+@functools.lru_cache(maxsize=64)
+def pack(*programs: str) -> Pack:
+    """Make programs ready to travel; what was made before is taken as long as no file of it has changed.
+
+    Parameters
+    ----------
+    *programs : str
+        Dotted names, as for `collect`.
+
+    Returns
+    -------
+    Pack
+    """
+
+    def make() -> tuple[bytes, list[str]]:
+        modules: dict[str, str] = {}
+        for program in programs:
+            modules |= collect(program)
+        return packed(modules), [__file__, *(str(_file(name)) for name in modules)]
+
+    data = kept.made(" ".join(programs), make)
+    return Pack(hashlib.sha256(data).hexdigest(), data)
+
+
+def packed(modules: Mapping[str, str]) -> bytes:
+    """Return modules (name -> source) as they travel, without what only we read."""
+    return zlib.compress(json.dumps({name: bare(source) for name, source in modules.items()}).encode("ascii"), 9)
 
 
 @functools.lru_cache(maxsize=64)

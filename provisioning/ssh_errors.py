@@ -34,15 +34,15 @@ class OpenSSHError(Exception):
 
 # What OpenSSH says, in the order in which it is looked for: an unknown host key is also a failed verification.
 _OPENSSH = (
-    ("changed", re.compile(r"IDENTIFICATION HAS CHANGED|REVOKED HOST KEY")),
-    ("unknown", re.compile(r"host key is known for|Host key verification failed")),
-    ("old", re.compile(r"no matching (?:key exchange method|host key type|cipher|MAC)")),
-    ("denied", re.compile(r"Permission denied|Too many authentication failures")),
-    ("refused", re.compile(r"Connection refused")),
-    ("timeout", re.compile(r"timed out|Timeout")),
-    ("name", re.compile(r"Could not resolve hostname")),
-    ("network", re.compile(r"No route to host|Network is unreachable")),
-    ("closed", re.compile(r"Connection (?:closed|reset)|kex_exchange_identification|Broken pipe")),
+    ("changed", r"IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"),
+    ("unknown", r"host key is known for|Host key verification failed"),
+    ("old", r"no matching (?:key exchange method|host key type|cipher|MAC)"),
+    ("denied", r"Permission denied|Too many authentication failures"),
+    ("refused", r"Connection refused"),
+    ("timeout", r"timed out|Timeout"),
+    ("name", r"Could not resolve hostname"),
+    ("network", r"No route to host|Network is unreachable"),
+    ("closed", r"Connection (?:closed|reset)|kex_exchange_identification|Broken pipe"),
 )
 # Exception classes of paramiko, asyncssh and Python, by name, so that no stack is imported to explain another's error.
 _CLASSES = {
@@ -102,7 +102,7 @@ def _kind(error: BaseException) -> str:
     kind = next((_CLASSES[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _CLASSES), "other")
     text = str(error)
     if kind == "text":
-        return next((name for name, pattern in _OPENSSH if pattern.search(text)), "other")
+        return next((name for name, pattern in _OPENSSH if re.search(pattern, text)), "other")
     if kind == "paramiko":
         if "not found in known_hosts" in text:
             return "unknown"

@@ -28,6 +28,10 @@ HEAD = struct.Struct(">Ic")
 CONTROL = b"J"
 DATA = b"D"
 LARGEST = 1 << 28
+PACK = 1 << 20
+"""Bytes of programs that are kept, at most."""
+
+PACKS = 64
 GRACE_SECONDS = 5
 
 
@@ -166,9 +170,14 @@ class Channel:
 class Sources:
     """Imports modules from source texts that the driver sent; packages above them are empty."""
 
-    def __init__(self, modules: Dict[str, str]) -> None:
-        self._modules = modules
-        self._packages = {
+    def __init__(self) -> None:
+        self._modules = {}  # type: Dict[str, str]
+        self._packages = set()  # type: set[str]
+
+    def add(self, modules: Dict[str, str]) -> None:
+        """Take more modules."""
+        self._modules.update(modules)
+        self._packages |= {
             ".".join(parts[:length])
             for parts in (name.split(".") for name in modules)
             for length in range(1, len(parts))
@@ -235,27 +244,97 @@ def run(source: int = 0, sink: int = 1) -> int:
     os.dup2(2, sink)
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
-    request = channel.receive()
-    if request is None:
-        return 1
-    try:
-        if request["modules"]:
-            sys.meta_path.insert(0, Sources(json.loads(zlib.decompress(channel.piece()))))
-        module = importlib.import_module(request["program"])
-        signal.signal(signal.SIGTERM, _end)
-        if not getattr(module, "MINDS_DRIVER", False):
-            threading.Thread(target=_watch, args=(channel.fileno(),), daemon=True).start()
-        main: Callable[[Dict[str, Any], Channel], Dict[str, Any]] = module.main
-        channel.send({"result": main(request["args"], channel)})
-    except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
-        import traceback
+    sources, watched = Sources(), False
+    sys.meta_path.insert(0, sources)
+    while True:
+        request = channel.receive()
+        if request is None:
+            return 0 if watched else 1
+        try:
+            if request["modules"]:
+                sources.add(json.loads(zlib.decompress(_brought(request, channel))))
+            module = importlib.import_module(request["program"])
+            signal.signal(signal.SIGTERM, _end)
+            if not watched and not getattr(module, "MINDS_DRIVER", False):
+                threading.Thread(target=_watch, args=(channel.fileno(),), daemon=True).start()
+            watched = True
+            main: Callable[[Dict[str, Any], Channel], Dict[str, Any]] = module.main
+            channel.send({"result": main(request["args"], channel)})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the driver must hear of it
+            import traceback
 
-        remedy = getattr(error, "remedy", None)
-        plain = remedy is not None or isinstance(error, OSError)
-        text = str(error) if plain else "{}: {}".format(type(error).__name__, error)
-        trace = traceback.format_exc()
-        channel.send(
-            {"error": {"type": type(error).__name__, "message": text, "remedy": remedy, "traceback": trace}},
-        )
-        return 1
-    return 0
+            remedy = getattr(error, "remedy", None)
+            plain = remedy is not None or isinstance(error, OSError)
+            text = str(error) if plain else "{}: {}".format(type(error).__name__, error)
+            trace = traceback.format_exc()
+            channel.send(
+                {"error": {"type": type(error).__name__, "message": text, "remedy": remedy, "traceback": trace}},
+            )
+            return 1
+        if not request.get("more"):
+            return 0
+
+
+def _brought(request: Dict[str, Any], channel: Channel) -> bytes:
+    """Return the modules of a request: kept from another command, or sent by the driver and kept for the next one."""
+    digest, folder = request.get("pack"), request.get("keep")
+    if digest is None:
+        return channel.piece()
+    packed = None if folder is None else _kept(folder, digest)
+    channel.send({"have": packed is not None})
+    if packed is None:
+        packed = channel.piece()
+        if _sha256(packed) != digest:
+            raise ValueError("the programs were damaged on their way")
+        if folder is not None:
+            _keep(folder, digest, packed)
+    return packed
+
+
+def _kept(folder: str, digest: str) -> Optional[bytes]:
+    # whoever has written it: what has this digest is what the driver would send
+    try:
+        descriptor = os.open(folder + "/" + digest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        packed = os.read(descriptor, PACK)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return packed if _sha256(packed) == digest else None
+
+
+def _keep(folder: str, digest: str, packed: bytes) -> None:
+    """Keep a pack where this user alone writes, and no more than some: those of older versions go."""
+    from pathlib import Path
+
+    place = Path(folder)
+    try:
+        for each in (place.parent, place):
+            each.mkdir(0o700, exist_ok=True)
+        found = place.lstat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o170022 != 0o040000 or len(packed) > PACK:
+            return
+        kept = [each for each in place.iterdir() if len(each.name) == len(digest)]
+        for each in kept if len(kept) > PACKS else ():
+            each.unlink()
+        scratch = place / ("%s.%d" % (digest, os.getpid()))
+        descriptor = os.open(str(scratch), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, packed)
+        finally:
+            os.close(descriptor)
+        scratch.rename(place / digest)
+    except OSError:
+        return
+
+
+def _sha256(data: bytes) -> str:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found] # hashlib takes longer to load than this to run
+    except ImportError:
+        from hashlib import sha256  # of 3.12 and later
+    digest: str = sha256(data).hexdigest()
+    return digest

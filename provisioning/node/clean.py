@@ -154,6 +154,9 @@ class _Survey:
             self._found(
                 "notes %s" % state, "receipts and proofs in %s" % state, [path for path in own if path.is_file()]
             )
+        programs = [path for path in (state / "programs").glob("*") if path.is_file()]
+        if programs:
+            self._found("programs %s" % state, "programs of ours in %s" % state, programs)
         for kind in ("wheels", "images"):
             folder = state / "store" / kind
             files = [folder / path for path, _ in shelf.stored(folder)]
@@ -190,7 +193,8 @@ class _Survey:
         state, results = Path(self.args["state"]), Path(self.args["results"])
         below = [state / "receipts" / variant for variant in self.args["variants"] if variant]
         below += [
-            state / name for name in ("receipts", "proofs", "adopted", "runs", "store/wheels", "store/images", "store")
+            state / name
+            for name in ("receipts", "proofs", "programs", "adopted", "runs", "store/wheels", "store/images", "store")
         ]
         for folder in [*below, state, results]:
             with contextlib.suppress(OSError):  # not empty, or not there

@@ -33,7 +33,7 @@ class HeldError(Exception):
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Obey ``{"do": "mark" | "lock", ...}``, one answer each; what is locked stays so while the driver speaks.
+    """Obey ``{"do": "mark" | "lock" | "free", ...}``, one answer each; what is locked stays so while the driver speaks.
 
     ``mark`` is for `provisioning.node.mark_places`; ``lock`` takes ``{"locks": {folder: lock file}, "holder"}``.
     ``args["silence"]`` is how many seconds it may say nothing.
@@ -42,7 +42,7 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     try:
         while True:
             asked = channel.receive(args["silence"] * (1 if descriptors else PATIENT))
-            if asked is None:
+            if asked is None or asked.get("do") == "free":
                 return {}
             if asked.get("do") == "mark":
                 channel.event(mark_places.main(asked["args"], channel))

@@ -102,8 +102,9 @@ def read_marker(folder: str) -> Optional[Dict[str, Any]]:
 
 
 def write_marker(folder: str, marker: Dict[str, Any]) -> None:
-    """Write the marker."""
-    tree.write_json(str(control(folder) / "manifest.json"), dict(marker, schema=SCHEMA))
+    """Write the marker, and with it the digest of what it names: most often it is asked for that alone."""
+    digest = tree.content_digest((path, row[0], row[4]) for path, row in marker["files"].items())
+    tree.write_json(str(control(folder) / "manifest.json"), dict(marker, schema=SCHEMA, digest=digest))
 
 
 def environment_stamp(python: str) -> Optional[List[int]]:

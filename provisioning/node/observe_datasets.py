@@ -50,14 +50,17 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
     if known is None:
         return answer
     files = known["files"]
-    found, failed = tree.rows(path, sorted(files), {} if deep else files, lambda _: beat())
+    found, failed = tree.rows(path, files, {} if deep else files, lambda _: beat())
+    answer["failed"] = failed
+    if found == files and known.get("digest") == asked["digest"]:
+        answer["digest"] = known["digest"]
+        return answer
     if found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
         # a folder on a read-only mount is still right; it is only read again each time
         known["files"] = dict(files, **found)
         landing.write_marker(path, known)
     rows = [[name, row[0], row[4]] for name, row in sorted(found.items())]
     answer["digest"] = tree.content_digest((name, size, digest) for name, size, digest in rows)
-    answer["failed"] = failed
     if answer["digest"] != asked["digest"]:
         own = tree.part_digests(((name, size, digest) for name, size, digest in rows), len(parts))
         differ = {number for number, digest in enumerate(own) if digest != parts[number]}

@@ -138,12 +138,13 @@ def rows(
     """
     found = {}  # type: Dict[str, Row]
     failed = {}  # type: Dict[str, str]
+    now, lstat, below = time.time_ns(), os.lstat, root + "/"
     for path in paths:
         row = known.get(path)
         try:
             # plain strings: this is all that is done for each file of a folder in which nothing has changed
-            if row is not None and list(row[:4]) == _stamp(os.lstat(root + "/" + path)) and _settled(row):
-                found[path] = list(row)
+            if row is not None and row[:4] == _stamp(lstat(below + path)) and _settled(row, now):
+                found[path] = row
                 continue
             found[path] = row_of(root, path)
             if progress is not None:
@@ -159,11 +160,11 @@ def _stamp(status: os.stat_result) -> List[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _settled(row: Row) -> bool:
+def _settled(row: Row, now: int) -> bool:
     # A file that is written twice within one tick of the file system's clock keeps its stamp; so a row says nothing as
     # long as the clock may still show the tick of the file's last change (NFSv3 and ext3 count seconds).
     tick = 2_000_000_000 if row[2] % 1_000_000_000 == 0 else 20_000_000
-    return time.time_ns() - int(row[2]) > tick
+    return now - int(row[2]) > tick
 
 
 def content_digest(entries: Iterable[Tuple[str, int, str]]) -> str:

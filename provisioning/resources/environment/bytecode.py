@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError
+from provisioning.kept import cache_folder
 from provisioning.resources.environment.wheels import Wheel, keep, note_down, noted
-from provisioning.scan import cache_folder
 
 if TYPE_CHECKING:
     from provisioning.manifest import Entry

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provisioning.kept import cache_folder
 from provisioning.resources.environment.target import Target, of_driver
 from provisioning.resources.environment.wheels import keep, note_down, noted, pip, run, uv_binary
-from provisioning.scan import cache_folder
 
 if TYPE_CHECKING:
     from provisioning.manifest import Entry

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from provisioning.errors import ProvisionError, UsageError
+from provisioning.kept import cache_folder
 from provisioning.node.records import canonical
 from provisioning.resources.environment import project
 from provisioning.resources.environment.wheels import Wheel, keep, note_down, noted, wheel_store
-from provisioning.scan import cache_folder
 
 PREFIX = "local-"
 """Begins the name of every such wheel; no index may have one of that name in its stead, as nodes ask none."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError
+from provisioning.kept import cache_folder
 from provisioning.resources.environment.wheels import Wheel, keep, note_down, noted, run, uv_binary, wheel_store
-from provisioning.scan import cache_folder, scan
+from provisioning.scan import scan
 
 if TYPE_CHECKING:
     from provisioning.manifest import Entry

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import UsageError
+from provisioning.kept import cache_folder
 from provisioning.resources.environment.wheels import keep, note_down, noted
-from provisioning.scan import cache_folder
 
 if TYPE_CHECKING:
     from provisioning.manifest import Entry

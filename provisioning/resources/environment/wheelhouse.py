@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ProvisionError, UsageError
+from provisioning.kept import cache_folder
 from provisioning.manifest import Entry, Manifest
 from provisioning.node import records, tree
 from provisioning.resources.environment.bytecode import bundles
@@ -17,7 +18,6 @@ from provisioning.resources.environment.lock import Pin, digest_of, gaps, render
 from provisioning.resources.environment.loose import PREFIX, refuse_clashes
 from provisioning.resources.environment.target import Target, of_driver
 from provisioning.resources.environment.wheels import Wheel, has, keep, wheel_store
-from provisioning.scan import cache_folder
 
 if TYPE_CHECKING:
     from provisioning.resources.environment.standalone import Interpreter

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError
+from provisioning.kept import cache_folder
 from provisioning.manifest import Entry
 from provisioning.node import records, tree
-from provisioning.scan import cache_folder
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from provisioning.errors import ProvisionError
+from provisioning.kept import cache_folder
 from provisioning.manifest import Entry
 from provisioning.node import tree
 from provisioning.node.layers import short
@@ -20,7 +21,6 @@ from provisioning.node.zstd import LONG, has_zstd
 from provisioning.resources.environment.wheels import has, keep
 from provisioning.resources.images.packer import FORMS, Form, packer
 from provisioning.resources.images.saving import CHUNK, WrongLayerError
-from provisioning.scan import cache_folder
 
 WORTH = 0.7
 """A patch that is larger than this part of the packed layer is not worth making."""

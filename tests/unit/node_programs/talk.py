@@ -13,7 +13,7 @@ from typing import Any
 from node_programs import helper
 
 
-def main(args: dict[str, Any], channel: Any) -> dict[str, Any]:  # noqa: C901 - a list of small deeds
+def main(args: dict[str, Any], channel: Any) -> dict[str, Any]:  # noqa: C901, PLR0912 - a list of small deeds
     action = args["action"]
     if action == "echo":
         print("printed, never framed")
@@ -30,6 +30,8 @@ def main(args: dict[str, Any], channel: Any) -> dict[str, Any]:  # noqa: C901 - 
             digest.update(piece)
             channel.event({"text": "x" * 2000})
         return {"sha256": digest.hexdigest()}
+    if action == "pid":
+        return {"pid": os.getpid()}
     if action == "raise":
         raise KeyError("gone")
     if action == "refuse":

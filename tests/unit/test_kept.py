@@ -1,0 +1,182 @@
+"""What is remembered between commands: on the driver, and of programs on a node."""
+
+import hashlib
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provisioning import kept, sources
+from provisioning.errors import InventoryError, NodeError
+from provisioning.inventory import Node, load
+from provisioning.launch import Session
+
+TALK = "node_programs.talk"
+ECHO = {"action": "echo", "events": 0, "text": "a"}
+CLUSTER = """\
+[cluster]
+name = "lab"
+hosts = ["node[01-03]"]
+results = "/srv/results"
+slots = 2
+
+[groups]
+fast = ["node01"]
+
+[host.node02]
+address = "10.0.0.2"
+
+[[datasets]]
+source = "nab"
+path = "/srv/data/nab"
+mode = "640"
+
+[environment]
+prefix = "/srv/envs/one"
+python = "3.11"
+
+[ports]
+workers = "30000-30100"
+"""
+PYDANTIC = (
+    "import sys, pathlib; from provisioning.inventory import load; "
+    "load(pathlib.Path(sys.argv[1])); print('pydantic' in sys.modules)"
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sources.pack.cache_clear()
+    return tmp_path / "cache" / "timeeval-cluster"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "nab").mkdir()
+    (tmp_path / "nab" / "datasets.csv").touch()
+    (tmp_path / "cluster.toml").write_text(CLUSTER)
+    return tmp_path / "cluster.toml"
+
+
+def loads_pydantic(file: Path) -> bool:
+    done = subprocess.run([sys.executable, "-c", PYDANTIC, file], check=True, capture_output=True, text=True)
+    return done.stdout.strip() == "True"
+
+
+def test_a_cluster_file_that_was_checked_is_the_same_without_pydantic(file: Path) -> None:
+    first = load(file)
+    assert load(file) == first
+    assert not loads_pydantic(file)
+    file.write_text(CLUSTER.replace("slots = 2", "slots = 3"))
+    assert loads_pydantic(file)
+    assert load(file).nodes[0].slots == 3
+
+
+def test_an_error_has_its_line_whatever_is_remembered(file: Path) -> None:
+    load(file)
+    (file.parent / "nab" / "datasets.csv").unlink()
+    with pytest.raises(InventoryError) as met:
+        load(file)
+    assert met.value.line == 14
+
+
+def test_a_cluster_file_that_was_wrong_is_not_remembered(file: Path) -> None:
+    file.write_text(CLUSTER.replace("slots = 2", "slots = 0"))
+    for _ in range(2):
+        with pytest.raises(InventoryError, match="slots"):
+            load(file)
+
+
+@pytest.mark.parametrize("harm", [lambda file: file.chmod(0o622), lambda file: file.write_text("[1]")])
+def test_nothing_is_believed_that_another_could_have_written(
+    file: Path, cache: Path, harm: Callable[[Path], object]
+) -> None:
+    first = load(file)
+    [store] = (cache / "clusters").iterdir()
+    assert store.stat().st_mode & 0o777 == 0o600
+    harm(store)
+    assert loads_pydantic(file)
+    assert load(file) == first
+
+
+def test_what_is_made_of_files_is_made_anew_when_one_changes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_text("one")
+
+    def made() -> tuple[bytes, list[str]]:
+        calls.append(1)
+        return source.read_bytes(), [str(source)]
+
+    calls: list[int] = []
+    assert [kept.made("it", made), kept.made("it", made)] == [b"one", b"one"]
+    assert len(calls) == 1
+    source.write_text("three")
+    assert kept.made("it", made) == b"three"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "programs"
+
+
+@pytest.fixture
+def session(folder: Path) -> Session:
+    return Session(Node("local", is_driver=True), timeout=20, keep=str(folder))
+
+
+def test_a_program_travels_to_a_node_once(session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = sources.pack(TALK)
+    assert session.call(TALK, ECHO)["said"] == "A!"
+    assert [path.name for path in folder.iterdir()] == [pack.digest]
+    assert {folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777} == {0o700}
+    monkeypatch.setattr("provisioning.conversation.pack", lambda *_: sources.Pack(pack.digest, b"never sent"))
+    assert session.call(TALK, ECHO)["said"] == "A!"
+
+
+@pytest.mark.parametrize("harm", [b"", b"print('evil')", bytes(1 << 21)])
+def test_a_kept_program_that_is_not_what_it_was_travels_again(session: Session, folder: Path, harm: bytes) -> None:
+    session.call(TALK, ECHO)
+    [program] = folder.iterdir()
+    program.write_bytes(harm)
+    assert session.call(TALK, ECHO)["said"] == "A!"
+    assert hashlib.sha256(program.read_bytes()).hexdigest() == program.name
+
+
+def test_programs_are_kept_in_no_folder_that_others_write_to(session: Session, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert session.call(TALK, ECHO)["said"] == "A!"
+    assert list(folder.iterdir()) == []
+
+
+def test_programs_of_older_versions_go(session: Session, folder: Path) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    for number in range(70):
+        (folder / f"{number:064}").touch()
+    session.call(TALK, ECHO)
+    assert [path.name for path in folder.iterdir()] == [sources.pack(TALK).digest]
+
+
+def test_one_interpreter_runs_one_program_after_another(session: Session) -> None:
+    pids = [session.call(TALK, {"action": "pid"}, more=True)["pid"] for _ in range(3)]
+    assert len(set(pids)) == 1
+    with pytest.raises(NodeError, match="the disk is full"):
+        session.call(TALK, {"action": "refuse"}, more=True)
+    assert session.call(TALK, {"action": "pid"})["pid"] not in {*pids, os.getpid()}
+
+
+def test_an_interpreter_that_waits_ends_with_the_session(session: Session) -> None:
+    with session:
+        pid = session.call(TALK, {"action": "pid"}, more=True)["pid"]
+        descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        assert poll.poll(10_000)
+    finally:
+        os.close(descriptor)
