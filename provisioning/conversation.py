@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from provisioning import frames
 from provisioning.endings import ended_early, failure, no_python, silent
@@ -23,6 +23,7 @@ __all__ = ["Conversation", "Data"]
 log = logging.getLogger(__name__)
 
 PIECE = 1 << 18
+T = TypeVar("T")
 Data = BinaryIO | Iterable[bytes]
 
 
@@ -81,13 +82,13 @@ class Conversation:
         self._sending = threading.Lock()
         try:
             if decoder is None:
-                self._meet(said)
+                self._meet(said, keep)
             self._begin(args, also, keep)
         except BaseException:
             wire.close()
             raise
 
-    def _meet(self, said: bytes | None) -> None:
+    def _meet(self, said: bytes | None, keep: str | None) -> None:
         """Have the node get ready for a program."""
         # Who does not listen may yet have said why: the reader meets the end of the line as well, and what came before.
         if said is None:
@@ -101,17 +102,31 @@ class Conversation:
             log.debug("%s: before the program: %r", self.host, self._decoder.noise[-2000:])
         if self._decoder.word != "ready":
             raise no_python(self.host)
-        with contextlib.suppress(OSError):
-            self._wire.write(frames.bootstrap())
+        known = False
+        if keep is not None:
+            with contextlib.suppress(OSError):
+                self._wire.write(frames.bootstrap_kept(keep))
+            known = self._awaited(self._decoder.answer)
+        if not known:
+            with contextlib.suppress(OSError):
+                self._wire.write(frames.bootstrap())
+
+    def _awaited(self, look: Callable[[], T | None]) -> T:
+        deadline = time.monotonic() + self._timeout
+        try:
+            while (found := look()) is None:
+                self._read(deadline)
+        except ValueError as error:
+            self.close()
+            raise NodeError(f"{self.program}: {error}", host=self.host) from error
+        return found
 
     def _begin(self, args: Mapping[str, Any], also: Sequence[str], keep: str | None) -> None:
         """Bring the program to run; it travels only to a node that has not kept it."""
         modules = pack(self.program, *also)
         with contextlib.suppress(OSError):
             self._wire.write(frames.request(self.program, args, modules, keep, more=self._on_idle is not None))
-        deadline = time.monotonic() + self._timeout
-        while (answer := self._message()) is None:
-            self._read(deadline)
+        answer = self._awaited(self._decoder.message)
         if "error" in answer:
             raise failure(answer["error"], self.host, self.program, self._wire.stderr())
         if not answer.get("have"):
@@ -149,9 +164,7 @@ class Conversation:
         """
         if self.result is not None:
             return None
-        deadline = time.monotonic() + self._timeout
-        while (message := self._message()) is None:
-            self._read(deadline)
+        message = self._awaited(self._decoder.message)
         if "event" in message:
             event: dict[str, Any] = message["event"]
             return event
@@ -159,13 +172,6 @@ class Conversation:
             raise failure(message["error"], self.host, self.program, self._wire.stderr())
         self.result = message["result"]
         return None
-
-    def _message(self) -> dict[str, Any] | None:
-        try:
-            return self._decoder.message()
-        except ValueError as error:
-            self.close()
-            raise NodeError(f"{self.program}: {error}", host=self.host) from error
 
     def _read(self, deadline: float) -> None:
         try:

@@ -7,22 +7,25 @@ program may hand the very same pipes to another (`Channel.become`).
 
 from __future__ import annotations
 
-import importlib
-import importlib.machinery
-import json
+import _signal as signal  # type: ignore[import-not-found] # these two are the halves in C, which load at once
+import _thread
 import os
 import select
-import signal
 import struct
 import sys
-import threading
 import time
 import zlib
 
+from provisioning.node.quick import dumps, loads
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone would double the time until a program runs
+    from importlib.machinery import ModuleSpec
     from types import FrameType, ModuleType
     from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+
+else:
+    ModuleSpec = type(sys.__spec__)
 
 HEAD = struct.Struct(">Ic")
 CONTROL = b"J"
@@ -47,7 +50,7 @@ class Channel:
     def __init__(self, source: int, sink: int) -> None:
         self._source = source
         self._sink = sink
-        self._lock = threading.Lock()
+        self._lock = _thread.allocate_lock()
 
     def event(self, value: Dict[str, Any]) -> None:
         """Tell the driver something while the program goes on; may be called from any thread."""
@@ -77,7 +80,7 @@ class Channel:
             return None
         if kind != CONTROL:
             raise ValueError("the driver sent data where a message was due")
-        message = json.loads(body)
+        message = loads(body)
         if not isinstance(message, dict):
             raise ValueError("the driver's message is not an object")
         return message
@@ -89,7 +92,7 @@ class Channel:
         kind, body = self._frame()
         if kind is None or kind == DATA:
             return None if kind is None else body
-        message: Dict[str, Any] = json.loads(body)
+        message: Dict[str, Any] = loads(body)
         return message
 
     def piece(self) -> bytes:
@@ -136,7 +139,7 @@ class Channel:
 
     def send(self, message: Dict[str, Any]) -> None:
         """Write one control frame."""
-        body = json.dumps(message).encode("ascii")
+        body = dumps(message).encode("ascii")
         if len(body) > LARGEST:
             raise ValueError("a message of {} bytes is too large".format(len(body)))
         rest = memoryview(HEAD.pack(len(body), CONTROL) + body)
@@ -183,18 +186,18 @@ class Sources:
             for length in range(1, len(parts))
         }
 
-    def find_spec(self, fullname: str, *_: object) -> Optional[importlib.machinery.ModuleSpec]:
+    def find_spec(self, fullname: str, *_: object) -> Optional[ModuleSpec]:
         """Find a module among the sent ones."""
         if fullname in self._modules:
             origin = fullname.replace(".", "/") + ".py"
-            spec = importlib.machinery.ModuleSpec(fullname, self, origin=origin)  # type: ignore[arg-type] # quacks like a Loader
+            spec = ModuleSpec(fullname, self, origin=origin)  # type: ignore[arg-type] # quacks like a Loader
             spec.has_location = True
             return spec
         if fullname in self._packages:
-            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
+            return ModuleSpec(fullname, self, is_package=True)  # type: ignore[arg-type]
         return None
 
-    def create_module(self, _: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
+    def create_module(self, _: ModuleSpec) -> Optional[ModuleType]:
         """Let Python make the module."""
         return None
 
@@ -252,11 +255,12 @@ def run(source: int = 0, sink: int = 1) -> int:
             return 0 if watched else 1
         try:
             if request["modules"]:
-                sources.add(json.loads(zlib.decompress(_brought(request, channel))))
-            module = importlib.import_module(request["program"])
+                sources.add(loads(zlib.decompress(_brought(request, channel))))
+            __import__(request["program"])
+            module = sys.modules[request["program"]]
             signal.signal(signal.SIGTERM, _end)
             if not watched and not getattr(module, "MINDS_DRIVER", False):
-                threading.Thread(target=_watch, args=(channel.fileno(),), daemon=True).start()
+                _thread.start_new_thread(_watch, (channel.fileno(),))
             watched = True
             main: Callable[[Dict[str, Any], Channel], Dict[str, Any]] = module.main
             channel.send({"result": main(request["args"], channel)})
@@ -288,6 +292,9 @@ def _brought(request: Dict[str, Any], channel: Channel) -> bytes:
             raise ValueError("the programs were damaged on their way")
         if folder is not None:
             _keep(folder, digest, packed)
+    own = globals().get("source")  # what the loader has made this module of
+    if folder is not None and isinstance(own, bytes) and _kept(folder, request["own"]) is None:
+        _keep(folder, request["own"], own)
     return packed
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import stat
 import time
 import zlib
+
+from provisioning.node.quick import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def open_inside(root: str, path: str) -> int:
 
 def digest_stream(stream: BinaryIO) -> Tuple[str, int]:
     """Return the sha256 (hex) and the length of what a binary stream still holds."""
+    import hashlib  # here and below: where nothing has changed nothing is hashed
+
     sha256, size = hashlib.sha256(), 0
     while True:
         block = stream.read(CHUNK)
@@ -169,7 +171,9 @@ def _settled(row: Row, now: int) -> bool:
 
 def content_digest(entries: Iterable[Tuple[str, int, str]]) -> str:
     """Return the identity of (path, size, sha256) rows: a sha256 (hex) that does not depend on their order."""
-    text = json.dumps(sorted(list(entry) for entry in entries), separators=(",", ":"))
+    import hashlib
+
+    text = dumps(sorted(list(entry) for entry in entries))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -190,7 +194,7 @@ def read_json(path: str) -> Json:
     """Return what a JSON file holds; None when there is none, or none that can be read."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY), encoding="utf-8") as stream:
-            return json.load(stream)
+            return loads(stream.read())
     except (OSError, ValueError):
         return None
 
@@ -203,7 +207,7 @@ def write_json(path: str, document: Json, mode: int = 0o644) -> None:
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(document, separators=(",", ":")))  # dump itself would encode in Python, not in C
+            stream.write(dumps(document))
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)

@@ -1,6 +1,7 @@
 """What is remembered between commands: on the driver, and of programs on a node."""
 
 import hashlib
+import json
 import os
 import select
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from provisioning import kept, sources
+from provisioning import frames, kept, sources
 from provisioning.errors import InventoryError, NodeError
 from provisioning.inventory import Node, load
 from provisioning.launch import Session
+from provisioning.node import quick
 
 TALK = "node_programs.talk"
 ECHO = {"action": "echo", "events": 0, "text": "a"}
@@ -132,19 +134,23 @@ def session(folder: Path) -> Session:
 def test_a_program_travels_to_a_node_once(session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = sources.pack(TALK)
     assert session.call(TALK, ECHO)["said"] == "A!"
-    assert [path.name for path in folder.iterdir()] == [pack.digest]
+    assert {path.name for path in folder.iterdir()} == {pack.digest, frames.bootstrap_digest()}
     assert {folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777} == {0o700}
     monkeypatch.setattr("provisioning.conversation.pack", lambda *_: sources.Pack(pack.digest, b"never sent"))
+    monkeypatch.setattr(frames, "bootstrap", lambda: b"never sent")
     assert session.call(TALK, ECHO)["said"] == "A!"
 
 
 @pytest.mark.parametrize("harm", [b"", b"print('evil')", bytes(1 << 21)])
 def test_a_kept_program_that_is_not_what_it_was_travels_again(session: Session, folder: Path, harm: bytes) -> None:
     session.call(TALK, ECHO)
-    [program] = folder.iterdir()
-    program.write_bytes(harm)
+    programs = list(folder.iterdir())
+    for program in programs:
+        program.write_bytes(harm)
     assert session.call(TALK, ECHO)["said"] == "A!"
-    assert hashlib.sha256(program.read_bytes()).hexdigest() == program.name
+    assert [hashlib.sha256(program.read_bytes()).hexdigest() for program in programs] == [
+        program.name for program in programs
+    ]
 
 
 def test_programs_are_kept_in_no_folder_that_others_write_to(session: Session, folder: Path) -> None:
@@ -159,7 +165,7 @@ def test_programs_of_older_versions_go(session: Session, folder: Path) -> None:
     for number in range(70):
         (folder / f"{number:064}").touch()
     session.call(TALK, ECHO)
-    assert [path.name for path in folder.iterdir()] == [sources.pack(TALK).digest]
+    assert {path.name for path in folder.iterdir()} == {sources.pack(TALK).digest, frames.bootstrap_digest()}
 
 
 def test_one_interpreter_runs_one_program_after_another(session: Session) -> None:
@@ -180,3 +186,24 @@ def test_an_interpreter_that_waits_ends_with_the_session(session: Session) -> No
         assert poll.poll(10_000)
     finally:
         os.close(descriptor)
+
+
+VALUES = [{"a": [1, 2.5, -3, 1e300, None, True, '\u00e4\ud800\n"', {}]}, [], "", 7, None, "\x00", {"": {"": []}}]
+
+
+@pytest.mark.parametrize("halves", [quick._HALVES, None])
+@pytest.mark.parametrize("value", VALUES)
+def test_json_is_what_it_is_elsewhere(value: object, halves: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert quick._HALVES is not None
+    monkeypatch.setattr(quick, "_HALVES", halves)
+    assert quick.dumps(value) == json.dumps(value, separators=(",", ":"))
+    assert quick.loads(" " + json.dumps(value, indent=1) + "\n") == value
+    assert quick.loads(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize("halves", [quick._HALVES, None])
+@pytest.mark.parametrize("text", ["", "{", "[1,]", "1 2", "{'a': 1}", '"a', "nul", b"\xff", '["\n"]'])
+def test_what_is_no_json_is_a_value_error(text: str, halves: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "_HALVES", halves)
+    with pytest.raises(ValueError):  # noqa: PT011 - of either kind
+        quick.loads(text)
