@@ -13,8 +13,8 @@ import contextlib
 import grp
 import os
 import pwd
-import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import sysconfig
@@ -35,6 +35,7 @@ BASE = "timeeval-demo/base-python:1"
 PACKAGES = ("numpy", "numpy.libs", "pandas", "scipy", "scipy.libs", "sklearn", "scikit_learn.libs", "joblib")
 ADDED = ("click", "tqdm")
 OLDER = "pandas==2.3.3"
+TURNS = 3
 TOOLS = Path(sys.executable).parent
 SITE = Path(sysconfig.get_paths()["purelib"])
 STATE = "/srv/timeeval/benchmark-images"
@@ -59,6 +60,8 @@ class Bench:
     scratch: Path
     mbit: float | None
     images: list[str] = field(default_factory=list)
+    memory: int = 0
+    """Bytes of our side's largest process in the latest push."""
 
     @property
     def bridge(self) -> str:
@@ -142,9 +145,14 @@ class Bench:
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.scratch / "cache")}
         if home is not None:
             environment |= {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
-        done = subprocess.run(list(command), env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen(list(command), env=environment, stdout=said, stderr=said)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode != 0:
+                said.seek(0)
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said.read()}")
+        self.memory = used.ru_maxrss * 1024  # programs that it ran included
 
     def _cluster_file(self, names: Sequence[str]) -> Path:
         text = self.sandbox.cluster_file.read_text(encoding="utf-8")
@@ -212,10 +220,8 @@ def _updates(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
 
     name = bench.build("timeeval-benchmark/one:1", first, CODE)
     yield from _both(bench, "image, first push", name, goals=(1 / 0.85, 1 / 0.7))
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
-    yield Row("image, first push: largest process of the driver", largest, None, "MB", 200, absolute=True)
-    bench.build(name, first, CODE + "changed = True\n")
-    yield from _both(bench, "one line changed", name, goals=(1000, 15 if os.geteuid() == 0 else 3))
+    yield Row("image, first push: largest process of the driver", bench.memory / 1e6, None, "MB", 200, absolute=True)
+    yield from _line(bench, "one line changed", name, first, (1000, 15 if os.geteuid() == 0 else 3))
     nothing = bench.ours("node1", [name])
     yield Row("everything current: KB per node", nothing.sent / 1e3, None, "KB", 10, absolute=True)
     yield Row("everything current: time", nothing.seconds, None, "s")
@@ -224,8 +230,8 @@ def _updates(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
     bench.build(name, bumped, CODE)
     yield from _both(bench, "requirement bumped", name, goals=(20, None))
     if os.geteuid() == 0:
-        bench.build(name, bumped, CODE + "changed = 'again'\n")
-        yield from _both(bench, "one line changed, user of the group docker", name, goals=(1000, 3), user="nobody")
+        work = "one line changed, user of the group docker"
+        yield from _line(bench, work, name, bumped, (1000, 3), user="nobody")
 
 
 def _five(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
@@ -249,12 +255,24 @@ def _nodes(bench: Bench, site: Sequence[Path]) -> Iterator[Row]:
 
 
 def _both(
-    bench: Bench, work: str, *names: str, goals: tuple[float | None, float | None], user: str | None = None
+    bench: Bench, work: str, *names: str, goals: tuple[float | None, float | None], ours: Cost | None = None
 ) -> Iterator[Row]:
-    ours, peer = bench.ours("node1", names, user), bench.peer("node2", names)
+    ours, peer = ours or bench.ours("node1", names), bench.peer("node2", names)
     same = _ids(bench, "node1", names) == _ids(bench, "node2", names)
     yield Row(f"{work}: bytes", ours.sent / 1e6, peer.sent / 1e6, "MB", goals[0], same=same)
     yield Row(f"{work}: time", ours.seconds, peer.seconds, "s", goals[1], same=same)
+
+
+def _line(
+    bench: Bench, work: str, name: str, site: Path, goals: tuple[float, float], *, user: str | None = None
+) -> Iterator[Row]:
+    """Change the algorithm's file, several times: our side is so short that one push says little."""
+    costs = []
+    for turn in range(TURNS):
+        bench.build(name, site, f"{CODE}changed = {turn}, {user!r}\n")
+        costs.append(bench.ours("node1", [name], user))
+    median = Cost(*(statistics.median(getattr(cost, part) for cost in costs) for part in ("seconds", "sent")))
+    yield from _both(bench, work, name, goals=goals, ours=median)
 
 
 def _ids(bench: Bench, node: str, names: Sequence[str]) -> str:

@@ -72,11 +72,13 @@ def named(names: list[str], every: list[dict[str, Any]]) -> dict[str, dict[str, 
 
 
 def _documents(names: list[str]) -> list[dict[str, Any]]:
-    if not names:
-        return []
-    # a name that is not there makes the whole command fail; so first those that are
-    there = set(docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split())
-    return _inspected([name for name in names if plain(name) in {plain(tag) for tag in there} or name[:7] == "sha256:"])
+    try:
+        return _inspected(names)
+    except RefusedError:
+        # one that is not there makes the whole command fail; so only those that are
+        there = {plain(tag) for tag in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()}
+        known = set(ids())
+        return _inspected([name for name in names if plain(name) in there or name in known])
 
 
 def everything() -> list[dict[str, Any]]:

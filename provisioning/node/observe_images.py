@@ -10,7 +10,7 @@ from provisioning.node import docker
 from provisioning.node.layers import chains, short
 from provisioning.node.room import free_memory, room
 from provisioning.node.shelf import stored
-from provisioning.node.tools import RefusedError
+from provisioning.node.tools import RefusedError, meanwhile
 from provisioning.node.zstd import has_zstd
 
 
@@ -28,8 +28,8 @@ def observe(question: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"store": stored(store), "store_room": room(question["store"])}
     answer.update(zstd=has_zstd(), memory=free_memory(), refused=_noted(store / question["ledger"]), chains=[])
     try:
-        engine = docker.engine()
-        every = docker.everything()
+        listed = meanwhile(docker.everything)
+        engine, every = docker.engine(), listed()
         images = docker.named(question["names"], every)
         answer.update(engine=engine, images=images, ids=[seen["id"] for seen in every], why="", remedy="")
         answer["room"] = room(engine["root"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import threading
 from typing import Any, Callable
 
 BEAT = 10.0
@@ -60,6 +61,28 @@ def run(command: list[str], beat: Beat | None = None, timeout: float | None = No
             return out.read().decode("utf-8", "replace")
         text = "\n".join(err.read().decode("utf-8", "replace").strip().splitlines()[-_TAIL:])
     raise RefusedError("%s ended with status %d: %s" % (name, process.returncode, text), remedy_for(text))
+
+
+def meanwhile(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin some work in a thread; what is returned waits for its end, and returns or raises what it did."""
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            outcome.append(work())
+        except Exception as error:  # noqa: BLE001 - it belongs to who asks for the result
+            failure.append(error)
+
+    def result() -> Any:  # noqa: ANN401 - what the work returns
+        thread.join()
+        if failure:
+            raise failure[0]
+        return outcome[0]
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    return result
 
 
 def environment() -> dict[str, str]:

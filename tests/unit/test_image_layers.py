@@ -21,6 +21,7 @@ from provisioning.node.pack import unpacked
 from provisioning.node.shelf import stored
 from provisioning.node.store import sweep
 from provisioning.node.tools import RefusedError
+from provisioning.resources.images import packed
 from provisioning.resources.images.build import Built
 from provisioning.resources.images.order import Order, order_of
 from provisioning.resources.images.packed import LayerStore
@@ -96,6 +97,22 @@ def test_a_patch_is_as_small_as_the_change_and_none_is_made_of_what_is_new(store
         assert stream.read() == new_data
     assert store.patch(other, old) is None
     assert store.patch(other, old) is None  # remembered
+
+
+def test_more_effort_makes_a_large_patch_smaller_and_the_layer_stays_the_same(store, monkeypatch):
+    text = "".join(f"{number:06},{number * number % 9973}\n" for number in range(20_000)).encode()
+    old = keep(store, layer_of({"a": noise(1)}))
+    new_data = layer_of({"a": noise(1), "b": text})
+    new = keep(store, new_data)
+    quick = store.patch(new, old)
+    assert quick is not None
+    assert store.patch(new, old, best=True) == quick  # it is small already
+    monkeypatch.setattr(packed, "EFFORT", quick.size - 1)
+    best = store.patch(new, old, best=True)
+    assert best is not None
+    assert best.size < quick.size
+    with store.raw(old) as basis, unpacked(store.folder / best.path, "patch", basis) as stream:
+        assert stream.read() == new_data
 
 
 def test_what_was_not_used_for_longest_goes_first(store):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tarfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from provisioning.resources.images.order import Order
 from provisioning.resources.images.packed import LayerStore
 from provisioning.resources.images.saving import WrongLayerError
 from provisioning.resources.images.shipment import Receiver
-from provisioning.resources.images.streaming import Stream, worthwhile
+from provisioning.resources.images.streaming import Stream, foremost, worthwhile
 
 CONTENTS = [layer_of({"a": noise(seed)}) for seed in range(3)]
 LAYERS = tuple(digest(content) for content in CONTENTS)
@@ -162,6 +163,12 @@ def test_who_stops_taking_ends_the_packing(tmp_path, exported):
     pieces = stream.pieces()
     next(pieces)
     pieces.close()  # returns only when the packing thread has ended
+
+
+def test_of_images_that_may_be_alike_the_first_is_streamed():
+    sizes = {"a": 100, "b": 149, "c": 150, "d": 300, "e": 224}
+    images = [replace(ONE, name=name, size=size << 20) for name, size in sizes.items()]
+    assert [image.name for image in foremost(images)] == ["a", "c", "d"]
 
 
 def test_only_a_first_push_to_one_node_is_streamed(tmp_path):

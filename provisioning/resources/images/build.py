@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from provisioning.errors import ProvisionError
 from provisioning.node import docker
 from provisioning.node.builder import builder
-from provisioning.node.tools import RefusedError
+from provisioning.node.tools import RefusedError, meanwhile
 from provisioning.resources.images import context
 from provisioning.resources.images.saving import take_out
 
@@ -74,9 +74,10 @@ def ensure(images: Sequence[Image]) -> dict[str, Built]:
     names = [image.name for image in images]
     bases = {image.name: _bases(image.context) for image in images if image.context is not None}
     try:
-        kind = docker.engine()["store"]
         # one look for all of it: each costs a process, and mostly nothing has changed
-        seen = docker.inspect(list(dict.fromkeys([*names, *(base for each in bases.values() for base in each)])))
+        every = list(dict.fromkeys([*names, *(base for each in bases.values() for base in each)]))
+        looked = meanwhile(lambda: docker.inspect(every))
+        kind, seen = docker.engine()["store"], looked()
         built: list[str] = []
         for image in images:
             if image.context is not None:

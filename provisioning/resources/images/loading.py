@@ -59,8 +59,15 @@ def raw(node: Node) -> str:
 
 
 def streamed(task: Task[ImagesPlan], order: Order, on_event: OnEvent) -> Order:
-    """Send the layers of an order while they are packed; return what is left of it."""
-    store, images = LayerStore(), [task.desired.images[name] for name in order.images]
+    """Send layers of an order while they are packed; return what is to be loaded now, the rest is still due then."""
+    store = LayerStore()
+    images = streaming.foremost([task.desired.images[name] for name in order.images])
+    coming = {layer for image in images for layer in image.layers}
+    order = replace(
+        order,
+        images=tuple(image.name for image in images),
+        layers=tuple(layer for layer in order.layers if layer in coming),
+    )
     arguments = {
         "store": str(layers_on_node(task.cluster)),
         "tops": tops(task.node),

@@ -108,14 +108,13 @@ def _piece(store: LayerStore, layer: str, receiver: Receiver, name: str) -> Piec
     whole: Form = "zst" if receiver.zstd else "gz"
     entry = store.packed(layer, whole)
     if receiver.zstd and entry.size > SMALL and size < min(LARGEST, receiver.memory // MEMORY):
-        best = None
-        for basis in _bases(store, layer, size, receiver, name):
-            patch = store.patch(layer, basis)
-            if patch is not None and (best is None or patch.size < best[0].size):
-                best = (patch, basis)
-        if best is not None:
-            patch, basis = best
-            return Piece(layer, size, "patch", patch.path, patch, (basis, *receiver.held[basis]))
+        made = [(store.patch(layer, basis), basis) for basis in _bases(store, layer, size, receiver, name)]
+        tried = [(patch.size, basis) for patch, basis in made if patch is not None]
+        if tried:
+            _, basis = min(tried)
+            patch = store.patch(layer, basis, best=True)
+            if patch is not None:
+                return Piece(layer, size, "patch", patch.path, patch, (basis, *receiver.held[basis]))
     return Piece(layer, size, whole, entry.path, entry)
 
 

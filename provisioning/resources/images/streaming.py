@@ -1,7 +1,9 @@
 """A first push to one node: layers travel while they are packed, and are loaded while the next ones travel.
 
 Where several nodes lack the same, layers are packed into the store first and go from node to node
-(`provisioning.transfer`); to one node there is nothing to pass on, and nobody has to wait for the whole.
+(`provisioning.transfer`); to one node there is nothing to pass on, and nobody has to wait for the whole. Of images
+that may be much alike (the same packages, installed for each of them) only the first goes so: the others follow as
+patches against it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 PROGRAM = "provisioning.node.receive_layers"
 WORTH = 32 << 20
 """Bytes of layers from which on it is worth a line of its own."""
+ALIKE = 1.5
+"""Images whose bytes differ by less than this factor may have layers that are much alike."""
 AHEAD = 16
 _BEAT = 0.5
 
@@ -50,6 +54,21 @@ def worthwhile(orders: Mapping[str, Order], sizes: Mapping[str, int], store: Lay
     if order.whole or order.store != "classic" or not order.receiver.zstd or order.receiver.held:
         return False
     return not any(layer in store for layer in order.layers) and sum(sizes[name] for name in order.images) >= WORTH
+
+
+def foremost(images: Sequence[Built]) -> list[Built]:
+    """Return the images that are streamed: of those that may be much alike the first.
+
+    Parameters
+    ----------
+    images : sequence of Built
+        In the order in which they travel.
+    """
+    chosen: list[Built] = []
+    for image in images:
+        if not any(max(image.size, other.size) < ALIKE * min(image.size, other.size) for other in chosen):
+            chosen.append(image)
+    return chosen
 
 
 def deliver(session: Session, args: Mapping[str, Any], source: Stream, on_event: OnEvent) -> dict[str, Any]:
