@@ -254,6 +254,7 @@ def _carry_out(
 ) -> tuple[Report, int]:
     from provisioning.plan import Job, run
     from provisioning.transfer.fanout import Fanout
+    from provisioning.transfer.route import Sending
 
     transfer = Fanout(options.sending)
     needs = wanted(options, cluster)
@@ -265,7 +266,13 @@ def _carry_out(
     if "images" in VERBS[verb]:
         from provisioning.resources.images.ways import chosen as way
 
-        given["images"] = {"way": way(cluster, options.via, options.registry)}
+        chosen_way = way(cluster, options.via, options.registry)
+        if chosen_way.pulls and transfer.sending != Sending():
+            raise UsageError(
+                "--fanout, --bwlimit and --max-uploads do not hold for images that nodes pull from a registry",
+                remedy="leave them out, or bring the images with --via load",
+            )
+        given["images"] = {"way": chosen_way, "bwlimit": transfer.sending.bwlimit}
     chosen = resources(VERBS[verb], cluster, needs, every=every, given=given)
     if options.rollback:
         from provisioning.resources.environment import Rollback

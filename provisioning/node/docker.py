@@ -108,6 +108,13 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def steps(name: str) -> list[tuple[str, int]]:
+    """Return what made an image, and how many bytes each step left."""
+    lines = docker("history", "--no-trunc", "--human=false", "--format", "{{json .}}", name).splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    return [(row["CreatedBy"], int(row["Size"])) for row in rows]
+
+
 def ids() -> list[str]:
     """Return the ids of all images, those without a name included."""
     return sorted(set(docker("image", "ls", "--all", "--quiet", "--no-trunc").split()))

@@ -20,6 +20,7 @@ from provisioning.resources.images.packed import LayerStore
 from provisioning.resources.images.saving import WrongLayerError
 from provisioning.resources.images.shipment import Receiver
 from provisioning.resources.images.streaming import Stream, foremost, worthwhile
+from provisioning.transfer.feed import Throttle
 
 CONTENTS = [layer_of({"a": noise(seed)}) for seed in range(3)]
 LAYERS = tuple(digest(content) for content in CONTENTS)
@@ -165,10 +166,20 @@ def test_who_stops_taking_ends_the_packing(tmp_path, exported):
     pieces.close()  # returns only when the packing thread has ended
 
 
+@pytest.mark.usefixtures("exported")
+def test_a_limit_of_the_rate_holds_for_every_byte(tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(Throttle, "take", lambda _, size: slept.append(size))
+    pieces = list(Stream([ONE], LAYERS[:2], LayerStore(tmp_path / "driver"), Throttle(1000)).pieces())
+    assert slept == [len(piece) for piece in pieces]
+
+
 def test_of_images_that_may_be_alike_the_first_is_streamed():
-    sizes = {"a": 100, "b": 149, "c": 150, "d": 300, "e": 224}
-    images = [replace(ONE, name=name, size=size << 20) for name, size in sizes.items()]
-    assert [image.name for image in foremost(images)] == ["a", "c", "d"]
+    base = ("FROM scratch", 500 << 20)
+    own = {"a": 100, "b": 149, "c": 150, "d": 300, "e": 224, "f": 1, "g": 2}
+    made = {name: [("COPY . .", 10), (f"RUN {name}", size << 20), base] for name, size in own.items()}
+    images = [replace(ONE, name=name) for name in own]
+    assert [image.name for image in foremost(images, made.get)] == ["a", "c", "d", "f", "g"]
 
 
 def test_only_a_first_push_to_one_node_is_streamed(tmp_path):

@@ -337,6 +337,15 @@ def test_the_command_line_refuses_what_cannot_be_meant(wrong: list[str]) -> None
     assert wrong[0] in done.output
 
 
+@pytest.mark.parametrize("option", [["--bwlimit", "5M"], ["--fanout", "star"], ["--max-uploads", "2"]])
+def test_what_does_not_hold_for_a_registry_is_refused(tmp_path: Path, option: list[str]) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text('[cluster]\nname = "lab"\nhosts = ["node1"]\nresults = "/r"\n[[images]]\nname = "lab/one:1"\n')
+    done = CliRunner().invoke(group, ["push-images", "--cluster", str(file), "--via", "own-registry", *option])
+    assert isinstance(done.exception, UsageError)
+    assert "pull from a registry" in str(done.exception)
+
+
 def test_a_throttle_holds_all_senders_together(monkeypatch: pytest.MonkeyPatch) -> None:
     now, slept = [100.0], []
     monkeypatch.setattr("time.monotonic", lambda: now[0])

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from provisioning.errors import ProvisionError
+from provisioning.node import docker
+from provisioning.node.tools import RefusedError
 from provisioning.resources.base import Change, Finding, OnEvent, Task
 from provisioning.resources.images import streaming
 from provisioning.resources.images.packed import LayerStore
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from provisioning.resources.images.order import Order
     from provisioning.resources.images.packer import Form
     from provisioning.resources.images.wanted import ImagesPlan
+    from provisioning.transfer.feed import Throttle
 
 NAME = "images"
 
@@ -58,10 +62,13 @@ def raw(node: Node) -> str:
     return ledger(node).replace("refused", "raw")
 
 
-def streamed(task: Task[ImagesPlan], order: Order, on_event: OnEvent) -> Order:
+def streamed(task: Task[ImagesPlan], order: Order, throttle: Throttle, on_event: OnEvent) -> Order:
     """Send layers of an order while they are packed; return what is to be loaded now, the rest is still due then."""
     store = LayerStore()
-    images = streaming.foremost([task.desired.images[name] for name in order.images])
+    try:
+        images = streaming.foremost([task.desired.images[name] for name in order.images], docker.steps)
+    except RefusedError as error:
+        raise ProvisionError(f"the driver cannot look at its images: {error}", remedy=error.remedy) from error
     coming = {layer for image in images for layer in image.layers}
     order = replace(
         order,
@@ -73,7 +80,8 @@ def streamed(task: Task[ImagesPlan], order: Order, on_event: OnEvent) -> Order:
         "tops": tops(task.node),
         "machine": images[0].machine,
     }
-    came = streaming.deliver(task.session, arguments, streaming.Stream(images, order.layers, store), on_event)
+    source = streaming.Stream(images, order.layers, store, throttle)
+    came = streaming.deliver(task.session, arguments, source, on_event)
     store.sweep(task.cluster.limits.layer_store << 30, order.layers)
     for image in images:
         store.remember(image.name, image.layers)

@@ -17,6 +17,7 @@ from provisioning.resources.images.packed import LayerStore
 from provisioning.resources.images.recipes import bases_of, stored
 from provisioning.resources.images.streaming import worthwhile
 from provisioning.resources.images.wanted import ImagesPlan, chosen, planned
+from provisioning.transfer.feed import Throttle
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -34,13 +35,16 @@ class ImagesResource:
     ----------
     way : Way, optional
         How they get there; as the cluster file says when None.
+    bwlimit : int, optional
+        Bytes per second of layers that leave while they are packed.
     """
 
     name = loading.NAME
     program = "provisioning.node.observe_images"
 
-    def __init__(self, way: Way | None = None) -> None:
+    def __init__(self, way: Way | None = None, bwlimit: int | None = None) -> None:
         self._asked = way
+        self._throttle = Throttle(bwlimit)
         self._registry: registry.Registry | None = None
         self._contexts: dict[str, str] = {}
         self._streams = False
@@ -167,7 +171,7 @@ class ImagesResource:
         tags = {name: image for detail in details for name, image in detail.get("tag", {}).items()}
         order = _orders({"": details}).get("")
         if order is not None and self._streams:
-            order = loading.streamed(task, order, on_event)
+            order = loading.streamed(task, order, self._throttle, on_event)
         names = [*tags, *(order.images if order else ())]
         if names:
             arguments: dict[str, Any] = {

@@ -12,12 +12,14 @@ import contextlib
 import json
 import queue
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.resources.images.build import export
 from provisioning.resources.images.saving import WrongLayerError
+from provisioning.transfer.feed import Throttle
 
 if TYPE_CHECKING:
     from provisioning.launch import Session
@@ -30,7 +32,7 @@ PROGRAM = "provisioning.node.receive_layers"
 WORTH = 32 << 20
 """Bytes of layers from which on it is worth a line of its own."""
 ALIKE = 1.5
-"""Images whose bytes differ by less than this factor may have layers that are much alike."""
+"""Layers whose bytes differ by less than this factor may be much alike."""
 AHEAD = 16
 _BEAT = 0.5
 
@@ -56,19 +58,28 @@ def worthwhile(orders: Mapping[str, Order], sizes: Mapping[str, int], store: Lay
     return not any(layer in store for layer in order.layers) and sum(sizes[name] for name in order.images) >= WORTH
 
 
-def foremost(images: Sequence[Built]) -> list[Built]:
+def foremost(images: Sequence[Built], steps: Callable[[str], Sequence[tuple[str, int]]]) -> list[Built]:
     """Return the images that are streamed: of those that may be much alike the first.
 
     Parameters
     ----------
     images : sequence of Built
         In the order in which they travel.
+    steps : callable
+        Image name -> what made it, and the bytes that each step left.
     """
+    made = {image.name: set(steps(image.name)) for image in images}
     chosen: list[Built] = []
     for image in images:
-        if not any(max(image.size, other.size) < ALIKE * min(image.size, other.size) for other in chosen):
+        if not any(_alike(made[image.name], made[other.name]) for other in chosen):
             chosen.append(image)
     return chosen
+
+
+def _alike(one: AbstractSet[tuple[str, int]], other: AbstractSet[tuple[str, int]]) -> bool:
+    """Return whether the largest layers that two images do not share could be patches of each other."""
+    sizes = [max((size for _, size in own), default=0) for own in (one - other, other - one)]
+    return min(sizes) >= WORTH and max(sizes) < ALIKE * min(sizes)
 
 
 def deliver(session: Session, args: Mapping[str, Any], source: Stream, on_event: OnEvent) -> dict[str, Any]:
@@ -94,10 +105,19 @@ class Stream:
     layers : collection of str
         Those that travel.
     store : LayerStore
+    throttle : Throttle, optional
+        Says when bytes may leave.
     """
 
-    def __init__(self, images: Sequence[Built], layers: Collection[str], store: LayerStore) -> None:
+    def __init__(
+        self,
+        images: Sequence[Built],
+        layers: Collection[str],
+        store: LayerStore,
+        throttle: Throttle | None = None,
+    ) -> None:
         self._images, self._layers, self._store = images, layers, store
+        self._throttle = throttle or Throttle(None)
         self._stacks = {
             layer: list(image.layers[: place + 1]) for image in images for place, layer in enumerate(image.layers)
         }
@@ -111,6 +131,7 @@ class Stream:
         thread.start()
         try:
             while (piece := self._ready.get()) is not None:
+                self._throttle.take(len(piece))
                 yield piece
             if self._error is not None:
                 raise self._error
