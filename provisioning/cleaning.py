@@ -117,7 +117,7 @@ def _open(
 ) -> tuple[dict[str, Session], dict[str, Survey | ProvisionError]]:
     def one(node: Node) -> Session:
         on_event(node.name, {"title": "connect", "done": 0, "total": 0})
-        return open_session(cluster, node)
+        return open_session(cluster, node, trace=False)
 
     sessions: dict[str, Session] = {}
     errors: dict[str, Survey | ProvisionError] = {}

@@ -217,7 +217,7 @@ class _Feeder:
                 self._conversation.close()
 
 
-def open_session(cluster: Cluster, node: Node, *, anew: bool = False) -> Session:
+def open_session(cluster: Cluster, node: Node, *, anew: bool = False, trace: bool = True) -> Session:
     """Connect to a node; the driver's own node needs no connection.
 
     Parameters
@@ -226,6 +226,8 @@ def open_session(cluster: Cluster, node: Node, *, anew: bool = False) -> Session
     node : Node
     anew : bool
         Log in now, whatever connection an earlier command has left: groups, keys and sshd may have changed since.
+    trace : bool
+        Whether the node may keep our programs for the next command.
 
     Returns
     -------
@@ -243,7 +245,8 @@ def open_session(cluster: Cluster, node: Node, *, anew: bool = False) -> Session
     endpoint = resolve(cluster, node)
     if anew:
         retire(endpoint)
-    session = Session(node, cluster.limits.command_timeout, endpoint, str(cluster.state / "programs"))
+    keep = str(cluster.state / "programs") if trace else None
+    session = Session(node, cluster.limits.command_timeout, endpoint, keep)
     session.connect()
     return session
 
