@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.locks import Held, beside, hold, let_go, within
-from provisioning.parallel import for_each, together
+from provisioning.parallel import for_each, guarded, together
 from provisioning.places import leaders
 from provisioning.resources.base import Task, Work
 
@@ -145,11 +145,13 @@ class Wave:
         receivers = {node for parcel in parcels for node in parcel.missing}
         followers = [node.name for node in nodes if self._follows(node.name)]
         with ThreadPoolExecutor(self.cluster.limits.parallel) as pool:
-            running: dict[str, Future[None]] = {}
+            running: dict[str, Future[ProvisionError | None]] = {}
             work = {node.name: (node, differences[node.name]) for node in nodes}
 
             def settle(names: Iterable[str]) -> None:
-                running.update({name: pool.submit(self._settle, *work[name]) for name in names})
+                running.update(
+                    {name: pool.submit(lambda pair: guarded(self._settle, *pair), work[name]) for name in names}
+                )
 
             def arrived(arrival: Arrival) -> None:
                 if arrival.error is not None:
@@ -170,11 +172,9 @@ class Wave:
                     session.close()
                 raise
 
-    def _finish(self, running: dict[str, Future[None]]) -> None:
+    def _finish(self, running: dict[str, Future[ProvisionError | None]]) -> None:
         for name, future in running.items():
-            try:
-                future.result()
-            except ProvisionError as error:
+            if (error := future.result()) is not None:
                 self._failed[name] = error
         running.clear()
 

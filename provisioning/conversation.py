@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from provisioning import frames
-from provisioning.endings import ended_early, failure, no_python, silent
+from provisioning.endings import ended_early, failure, no_python, silent, understood
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.sources import pack
 
@@ -127,8 +127,8 @@ class Conversation:
         with contextlib.suppress(OSError):
             self._wire.write(frames.request(self.program, args, modules, keep, more=self._on_idle is not None))
         answer = self._awaited(self._decoder.message)
-        if "error" in answer:
-            raise failure(answer["error"], self.host, self.program, self._wire.stderr())
+        if isinstance(error := answer.get("error"), dict):
+            raise failure(error, self.host, self.program, self._wire.stderr())
         if not answer.get("have"):
             with contextlib.suppress(OSError):
                 self._wire.write(frames.data(modules.data))
@@ -165,12 +165,10 @@ class Conversation:
         if self.result is not None:
             return None
         message = self._awaited(self._decoder.message)
-        if "event" in message:
-            event: dict[str, Any] = message["event"]
-            return event
-        if "error" in message:
-            raise failure(message["error"], self.host, self.program, self._wire.stderr())
-        self.result = message["result"]
+        kind, said = understood(message, self.host, self.program, self._wire.stderr)
+        if kind == "event":
+            return said
+        self.result = said
         return None
 
     def _read(self, deadline: float) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from provisioning.errors import NodeError, ProvisionError, UnreachableError
 
-__all__ = ["ended_early", "failure", "no_python", "silent"]
+__all__ = ["NONSENSE", "ended_early", "failure", "no_python", "senseless", "silent", "understood"]
 
 log = logging.getLogger(__name__)
+
+NONSENSE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What reading an answer raises that is not what was agreed."""
 
 
 def failure(error: Mapping[str, Any], host: str, program: str, tail: str) -> NodeError:
@@ -30,11 +33,49 @@ def failure(error: Mapping[str, Any], host: str, program: str, tail: str) -> Nod
         Its `kind` is the name of the exception's class.
     """
     remedy = error.get("remedy")
-    message = str(error["message"]) if remedy else f"{program.rpartition('.')[2]} failed: {error['message']}"
-    found = NodeError(message, host=host, remedy=remedy, kind=str(error["type"]))
-    found.details = "\n".join(part for part in (error.get("traceback"), tail) if part)
+    text = str(error.get("message", "it does not say why"))
+    message = text if remedy else f"{program.rpartition('.')[2]} failed: {text}"
+    found = NodeError(message, host=host, remedy=str(remedy) if remedy else None, kind=str(error.get("type", "")))
+    found.details = "\n".join(str(part) for part in (error.get("traceback"), tail) if part)
     log.debug("%s: %s\n%s", host, message, found.details)
     return found
+
+
+def understood(
+    message: Mapping[str, Any], host: str, program: str, tail: Callable[[], str]
+) -> tuple[str, dict[str, Any]]:
+    """Take a program's message apart.
+
+    Parameters
+    ----------
+    message : mapping
+    host, program : str
+    tail : callable
+        Waits for the end of the program's standard error, and returns its last lines.
+
+    Returns
+    -------
+    tuple of (str, dict)
+        ``"event"`` or ``"result"``, and what it holds.
+
+    Raises
+    ------
+    NodeError
+        When the program raised, or says what is none of these.
+    """
+    kind = next((kind for kind in ("event", "error", "result") if kind in message), "")
+    said = message.get(kind)
+    if not isinstance(said, dict):
+        raise senseless(host, dict(list(message.items())[:3]), program=program)
+    if kind == "error":
+        raise failure(said, host, program, tail())
+    return kind, said
+
+
+def senseless(host: str, error: object, *, program: str = "its agent") -> NodeError:
+    """Make the error of an answer that is not what was agreed."""
+    remedy = "see whether that machine is well, and whose it is"
+    return NodeError(f"{program} said what makes no sense: {error!r}", host=host, remedy=remedy)
 
 
 def ended_early(host: str, program: str, *, status: int | None, noise: str, tail: str) -> ProvisionError:

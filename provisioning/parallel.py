@@ -7,15 +7,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from provisioning.errors import ProvisionError, UnreachableError
 
 if TYPE_CHECKING:
     from provisioning.inventory import Node
 
-__all__ = ["for_each", "together"]
+__all__ = ["for_each", "guarded", "together"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -57,7 +58,7 @@ def for_each(
     answers: queue.SimpleQueue[tuple[Node, T | ProvisionError]] = queue.SimpleQueue()
 
     def run(node: Node) -> None:
-        answers.put((node, _guarded(fn, node)))
+        answers.put((node, guarded(fn, node)))
 
     def note(node: Node, outcome: T | ProvisionError) -> None:
         if running.pop(node.name, None) is not None:
@@ -89,9 +90,23 @@ def together(calls: Iterable[Callable[[], object]]) -> None:
         thread.join()
 
 
-def _guarded(fn: Callable[[Node], T], node: Node) -> T | ProvisionError:
+def guarded(fn: Callable[Concatenate[Node, P], T], node: Node, *args: P.args, **kwargs: P.kwargs) -> T | ProvisionError:
+    """Call a function for a node; whatever it raises is that node's error.
+
+    Parameters
+    ----------
+    fn : callable
+    node : Node
+    *args, **kwargs
+        Of `fn`, behind the node.
+
+    Returns
+    -------
+    object
+        What `fn` returns, or a `ProvisionError` with the node as its host.
+    """
     try:
-        return fn(node)
+        return fn(node, *args, **kwargs)
     except ProvisionError as error:
         if error.host is None:
             error.host = node.name

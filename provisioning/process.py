@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from provisioning import frames
-from provisioning.endings import ended_early, failure, no_python, silent
+from provisioning.endings import ended_early, no_python, silent, understood
 from provisioning.errors import NodeError
 from provisioning.proxy import proxy_socket
 from provisioning.sources import collect
@@ -214,12 +214,10 @@ class Process:
             if message is not None:
                 break
             await self._read()
-        if "event" in message:
-            event: dict[str, Any] = message["event"]
-            return event
-        if "error" in message:
-            raise failure(message["error"], self.host, self.program, self.stderr())
-        self.result = message["result"]
+        kind, said = understood(message, self.host, self.program, self.stderr)
+        if kind == "event":
+            return said
+        self.result = said
         return None
 
     async def send(self, message: Mapping[str, Any]) -> None:

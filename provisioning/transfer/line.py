@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioning.endings import senseless
 from provisioning.errors import NodeError, ProvisionError
 from provisioning.node.stream import MOST_WAITING
 
@@ -39,6 +40,10 @@ class Lack:
             return size
         part = (self.partial or {}).get(path, 0)
         return part if part < size else 0
+
+
+OURS = frozenset({"gone", "source"})
+"""What `Line` and `Relay` tell themselves; of a node, it is no word."""
 
 
 class Line:
@@ -163,10 +168,14 @@ class Line:
             try:
                 while (event := self._talk.receive()) is not None:
                     self.heard = time.monotonic()
-                    if "credit" in event:
-                        self._acknowledge(int(event["credit"]))
-                    else:
+                    if not event.keys().isdisjoint(OURS):
+                        raise senseless(self.name, event)
+                    if "credit" not in event:
                         tell(self.name, event)
+                    elif isinstance(event["credit"], int):
+                        self._acknowledge(event["credit"])
+                    else:
+                        raise senseless(self.name, event)
             except ProvisionError as error:
                 tell(self.name, {"gone": error})
             except (OSError, ValueError):

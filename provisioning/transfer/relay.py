@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from provisioning.endings import NONSENSE, senseless
 from provisioning.errors import NodeError, ProvisionError, UnreachableError
 from provisioning.host_keys import host_keys
 from provisioning.node.codec import RAW
@@ -41,7 +42,6 @@ TRIES = 2
 """That one node may get wrong bytes, or lose its line, before it is given up."""
 
 SILENCE_SECONDS = 20
-NONSENSE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 """What comes of words that an agent of ours does not say."""
 
 DOOR_SECONDS = 15
@@ -209,7 +209,7 @@ class Relay:
         try:
             return self._hear(name, event, after)
         except NONSENSE as error:
-            self._gone(name, _senseless(name, error))
+            self._gone(name, senseless(name, error))
             return True
 
     def _hear(self, name: str, event: Mapping[str, Any], after: Mapping[str, str]) -> bool:
@@ -276,7 +276,7 @@ class Relay:
             try:
                 self.lines[name].refresh(answers)
             except NONSENSE as error:
-                self._gone(name, _senseless(name, error))
+                self._gone(name, senseless(name, error))
         for name in stopping.keys() & self.left.keys():
             done = self.totals[name] - self.lines[name].missing
             self.travelled[name][1] = max(0, done)
@@ -328,11 +328,6 @@ class Relay:
         keys = [f"relay {each}" for each in known.trusted if each not in known.revoked]
         keys += [f"@cert-authority relay {each}" for each in known.authorities]
         return {"host": endpoint.hostname, "port": endpoint.port, "user": endpoint.user, "keys": keys}
-
-
-def _senseless(name: str, error: Exception) -> NodeError:
-    remedy = "see whether that machine is well, and whose it is"
-    return NodeError(f"its agent said what makes no sense: {error!r}", host=name, remedy=remedy)
 
 
 def _silent(name: str) -> UnreachableError:

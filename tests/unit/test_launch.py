@@ -227,6 +227,22 @@ def test_what_is_no_frame_is_refused(garbage: bytes) -> None:
         decoder.message()
 
 
+@pytest.mark.parametrize(
+    "message",
+    [{"event": 5}, {"event": None}, {"error": "x"}, {"error": []}, {"result": None}, {"result": [1]}, {}, {"have": 1}],
+)
+def test_what_is_no_answer_is_the_nodes_error(session: Session, message: dict[str, Any]) -> None:
+    with pytest.raises(NodeError, match="talk said what makes no sense") as caught:
+        session.call(TALK, {"action": "say", "message": message})
+    assert caught.value.host == NODE.name
+    assert caught.value.remedy is not None
+
+
+def test_an_error_that_says_little_is_still_told(session: Session) -> None:
+    with pytest.raises(NodeError, match="talk failed: it does not say why"):
+        session.call(TALK, {"action": "say", "message": {"error": {"remedy": ""}}})
+
+
 def test_sources_are_the_closure_of_imports() -> None:
     assert set(collect(TALK)) == {TALK, "node_programs.helper"}
     assert set(collect("provisioning.node.run_rsync")) == {"provisioning.node.run_rsync"}

@@ -124,6 +124,10 @@ def spread(tmp_path: Path) -> Callable[..., dict[str, Arrival]]:
         {"tick": {"done": "many"}},
         {"tick": [1]},
         {"failed": "x"},
+        {"gone": "x"},
+        {"source": "x"},
+        {"credit": "many"},
+        {"credit": None},
     ],
 )
 def test_a_node_that_talks_nonsense_harms_itself_alone(

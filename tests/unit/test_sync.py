@@ -14,15 +14,15 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from provisioning import locks
-from provisioning.errors import LockedError, UsageError
+from provisioning.errors import LockedError, ProvisionError, UsageError
 from provisioning.inventory import Cluster, DatasetFolder, Environment, Node
 from provisioning.launch import open_session
 from provisioning.locks import hold, within
 from provisioning.node import mark_places
 from provisioning.plan import Job, run
 from provisioning.report import Report, lines
-from provisioning.resources.base import Needs
-from provisioning.resources.datasets import Datasets
+from provisioning.resources.base import Needs, OnEvent, Task
+from provisioning.resources.datasets import Datasets, Folder
 from provisioning.transfer.fanout import Fanout
 
 HEADER = "collection_name,dataset_name,train_path,test_path\n"
@@ -263,6 +263,23 @@ def test_who_shares_a_place_with_a_node_that_failed_is_told_so(cluster: Cluster,
     assert report.by_state() == {"failed": ["alpha", "beta"]}
     assert report.exit_code() == 32 | 4
     assert "is the same place as on alpha, which failed" in str(report.nodes[1].error)
+
+
+class _Puzzled(Datasets):
+    """Reads an answer that is not what was agreed."""
+
+    def settle(self, task: Task[tuple[Folder, ...]], on_event: OnEvent) -> None:
+        super().settle(task, on_event)
+        raise KeyError("failed")
+
+
+def test_an_answer_that_cannot_be_read_is_the_nodes_error(cluster: Cluster, tmp_path: Path) -> None:
+    report = run(Job(cluster, cluster.nodes, [_Puzzled(tmp_path / "cache")], Fanout()))
+    error = report.nodes[0].error
+    assert isinstance(error, ProvisionError)
+    assert (error.host, error.message) == ("alpha", "internal error: KeyError: 'failed'")
+    assert "_settle" in error.details
+    assert report.exit_code() == 1
 
 
 def test_a_lock_is_free_after_its_holder_was_killed(cluster: Cluster, sync: Callable[..., Report]) -> None:

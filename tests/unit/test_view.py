@@ -35,6 +35,16 @@ def test_on_a_terminal_the_bytes_of_all_nodes_add_up(capsys: pytest.CaptureFixtu
     assert "B" in capsys.readouterr().err
 
 
+def test_sizes_that_make_no_sense_are_not_shown() -> None:
+    with View(live=True) as view:
+        for done, total in (("many", 1), (None, None), ([], {}), (-1, 5), (1, 1 << 70), (float("nan"), 1)):
+            view.event("node1", {"title": "copy", "done": done, "total": total, "unit": "B"})
+        view.event("node1", {"title": 7, "unit": "B"})
+        view.event("node2", {"title": "copy", "done": 1, "total": 2, "unit": "B"})
+        assert view._bar is not None
+        assert (view._bar.n, view._bar.total) == (1, 2)
+
+
 def test_what_a_node_tells_does_nothing_to_a_terminal(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,8 @@ def main(args: dict[str, Any], channel: Any) -> dict[str, Any]:  # noqa: C901, P
             digest.update(piece)
             channel.event({"text": "x" * 2000})
         return {"sha256": digest.hexdigest()}
+    if action == "say":
+        channel.send(args["message"])
     if action == "pid":
         return {"pid": os.getpid()}
     if action == "raise":
