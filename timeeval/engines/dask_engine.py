@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timeeval.engines.chores import Chores
+from timeeval.engines.chores import Chores, told
 from timeeval.engines.dask_settings import DaskSettings
 from timeeval.engines.dask_start import Dask, Names, start_dask
 from timeeval.engines.dispatch import Dispatch
@@ -219,8 +219,8 @@ class DaskEngine:
                 causes = await self._rise()
                 for name, cause in causes.items():
                     self._go_on_without(self._guards[name], cause)
-        except EngineError as error:
-            problem = f"Dask could not be started anew: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for a Dask that is not started
+            problem = f"Dask could not be started anew: {told(error)}"
         finally:
             self._rebuilding = False
         if problem:
@@ -253,7 +253,7 @@ class DaskEngine:
             self._watch_centre("connection lost")
         for member in list(self._members.values()):
             if member.guarded.reached and (member.name in self._absent or member.name in self._away):
-                self._chores.run(self._rejoin(member))
+                self._rejoin_later(member)
             if not self._rebuilding:
                 self._dispatch.pump(member)
 
@@ -298,7 +298,7 @@ class DaskEngine:
                 self._away.add(member.name)
                 self._post(HostLost(member.name, news.reason, news.fenced_after))
             case Back():
-                self._chores.run(self._rejoin(member))
+                self._rejoin_later(member)
             case Gone():
                 self._lose(member, news.reason, fenced_after=news.fenced_after)
 
@@ -335,6 +335,9 @@ class DaskEngine:
             self._start_rebuild(words, counts=False)
         else:  # when the driver is back, its hosts are back one by one
             self._watch_centre(reason)
+
+    def _rejoin_later(self, member: Member) -> None:
+        self._chores.run(self._rejoin(member), lambda words: self._abandon(member, words))
 
     async def _rejoin(self, member: Member) -> None:
         """Use a host again; one that missed a new Dask gets workers for it."""
@@ -376,6 +379,7 @@ class DaskEngine:
     def _lose(self, member: Member, reason: str, *, fenced_after: float) -> None:
         if self._members.pop(member.name, None) is None:
             return
+        logger.warning("%s is lost: %s", member.name, reason)
         self.failures[member.name] = EngineError(reason, host=member.name)
         self._dispatch.forget(member)
         self._post(HostLost(member.name, reason, fenced_after))

@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from timeeval.engines.dask_settings import room_for_more
@@ -107,11 +107,18 @@ class Dispatch:
         """End an attempt with its worker; a new worker takes its place. Many can be ended at the same time."""
         member = self._running.pop(attempt_id, None)
         if member is not None:
-            self._chores.run(self._cancel(member, attempt_id))
+            self._run(member, self._cancel(member, attempt_id))
+
+    def _run(self, member: Member, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for a member, which is given up when that cannot be done."""
+        self._chores.run(work, lambda words: self._give_up(member, words))
 
     async def _cancel(self, member: Member, attempt_id: str) -> None:
         if not member.withdraw(attempt_id):
-            await self._clean(member, attempt_id)
+            if member.guarded.reached:
+                await self._clean(member, attempt_id)
+            else:  # it is told when it is reached; until then its slot is taken, and its lease ends what runs there
+                self._run(member, self._clean(member, attempt_id))
         self._post(Interrupted(attempt_id, "cancelled", cancelled=True))
         self.freed(member)
 
@@ -151,7 +158,7 @@ class Dispatch:
             problem = f"what the worker sent is no report: {error}"
         if problem:
             if member is not None and (slot := member.slot_of(attempt_id)) is not None:
-                self._chores.run(self._failed(member, slot, slot.key, problem))
+                self._run(member, self._failed(member, slot, slot.key, problem))
             return
         self._post(Reported(report))
         if member is None:
@@ -186,7 +193,7 @@ class Dispatch:
         """Take in that Dask could not carry a parcel to its end."""
         member, slot = self._sent.get(key, (None, None))
         if member is not None and slot is not None:
-            self._chores.run(self._failed(member, slot, key, reason))
+            self._run(member, self._failed(member, slot, key, reason))
 
     async def _failed(self, member: Member, slot: Slot, key: str, reason: str) -> None:
         """Clean up after an attempt that came back without a report, then say so of all that went with it."""
