@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     from timeeval._lazy import lazy_attributes
 
-    __getattr__ = lazy_attributes(
+    __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
             "Algorithm": "timeeval.algorithm",

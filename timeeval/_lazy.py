@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
-def lazy_attributes(package: str, where: Mapping[str, str], submodules: Iterable[str] = ()) -> Callable[[str], Any]:
-    """Make a module-level ``__getattr__`` for a package.
+def lazy_attributes(
+    package: str, where: Mapping[str, str], submodules: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make a module-level ``__getattr__`` and ``__dir__`` for a package.
 
     Parameters
     ----------
@@ -23,8 +25,8 @@ def lazy_attributes(package: str, where: Mapping[str, str], submodules: Iterable
 
     Returns
     -------
-    Callable[[str], Any]
-        The function to assign to ``__getattr__``. It raises ``AttributeError`` for unknown names.
+    tuple of two callables
+        What to assign to ``__getattr__``, which raises ``AttributeError`` for unknown names, and to ``__dir__``.
     """
     modules = frozenset(submodules)
 
@@ -40,4 +42,7 @@ def lazy_attributes(package: str, where: Mapping[str, str], submodules: Iterable
         setattr(importlib.import_module(package), name, value)
         return value
 
-    return load
+    def names() -> list[str]:
+        return sorted({*vars(importlib.import_module(package)), *where, *modules})
+
+    return load, names

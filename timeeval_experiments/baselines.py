@@ -19,14 +19,14 @@ class Baselines:
     """Makers of baseline algorithms; all are unsupervised functions and take any number of channels."""
 
     @staticmethod
-    def random() -> Algorithm:
+    def random(input_dimensionality: InputDimensionality = InputDimensionality.MULTIVARIATE) -> Algorithm:
         """Score each point by chance, uniformly in [0, 1)."""
-        return _baseline("Random", lambda values: np.random.random_sample(len(values)))
+        return _baseline("Random", lambda values: np.random.random_sample(len(values)), input_dimensionality)
 
     @staticmethod
-    def normal() -> Algorithm:
+    def normal(input_dimensionality: InputDimensionality = InputDimensionality.MULTIVARIATE) -> Algorithm:
         """Score each point 0: nothing is anomalous."""
-        return _baseline("normal", lambda values: np.zeros(len(values)))
+        return _baseline("normal", lambda values: np.zeros(len(values)), input_dimensionality)
 
     @staticmethod
     def increasing(input_dimensionality: InputDimensionality = InputDimensionality.MULTIVARIATE) -> Algorithm:

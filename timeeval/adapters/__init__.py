@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
     from timeeval._lazy import lazy_attributes
 
-    __getattr__ = lazy_attributes(
+    __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
             "DistributedAdapter": "timeeval.adapters.distributed",

@@ -52,7 +52,7 @@ class AlgorithmLoader:
 
     Parameters
     ----------
-    path
+    timeeval_algorithms_path
         Folder whose sub-folders are algorithms.
 
     Raises
@@ -61,8 +61,8 @@ class AlgorithmLoader:
         If it is not a folder.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, timeeval_algorithms_path: str | Path) -> None:
+        self.path = Path(timeeval_algorithms_path)
         if not self.path.is_dir():
             msg = f"{self.path} is not a folder; give the one whose sub-folders hold manifest.json and README.md."
             raise ValueError(msg)
@@ -90,7 +90,7 @@ class AlgorithmLoader:
         """Details of all algorithms, by name."""
         return list(self._details.values())
 
-    def algo_detail(self, name: str) -> dict[str, Any]:
+    def algo_detail(self, algo_name: str) -> dict[str, Any]:
         """Return what is known of one algorithm.
 
         Returns
@@ -105,7 +105,7 @@ class AlgorithmLoader:
         KeyError
             If there is no such algorithm.
         """
-        return self._details[name]
+        return self._details[algo_name]
 
     def _parse_manifest(self, folder: Path) -> dict[str, Any] | None:
         path = folder / "manifest.json"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     from timeeval._lazy import lazy_attributes
 
-    __getattr__ = lazy_attributes(
+    __getattr__, __dir__ = lazy_attributes(
         __name__,
         {
             "AnomalyLength": "timeeval.datasets.metadata",

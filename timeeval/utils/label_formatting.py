@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 
 
-def id2labels(ids: Sequence[int] | np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+def id2labels(ids: Sequence[int] | np.ndarray[Any, Any], data_length: int) -> np.ndarray[Any, Any]:
     """Turn positions of anomalous time steps into labels.
 
     Parameters
     ----------
     ids
         Positions, counted from 0.
-    n
+    data_length
         Time steps.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), dtype int64; 1 marks an anomaly.
+        Shape (data_length,), dtype int64; 1 marks an anomaly.
     """
-    labels = np.zeros(n, dtype=np.int64)
+    labels = np.zeros(data_length, dtype=np.int64)
     labels[np.asarray(ids, dtype=np.int64)] = 1
     return labels
 

@@ -255,7 +255,7 @@ SIGNATURES = {
     "timeeval.utils.encode_params:dump_params": "params, fh",
     "timeeval.utils.exceptions:exc_causes": "exc",
     "timeeval.utils.hash_dict:hash_dict": "x",
-    "timeeval.utils.label_formatting:id2labels": "ids, n",
+    "timeeval.utils.label_formatting:id2labels": "ids, data_length",
     "timeeval.utils.label_formatting:labels2id": "labels",
     "timeeval.utils.results_path:generate_experiment_path": """base_results_dir, algorithm_name, hyper_params_id,
         collection_name, dataset_name, repetition_number""",
@@ -269,13 +269,13 @@ SIGNATURES = {
     "timeeval_experiments.algorithm_configurator:AlgorithmConfigurator.configure": """algos, use_defaults=False,
         ignore_overwrites=False, ignore_fixed=False, ignore_dependent=False, ignore_shared=False,
         ignore_optimized=False, perform_search=True, assume_parameter_independence=False""",
-    "timeeval_experiments.baselines:Baselines.random": "",
-    "timeeval_experiments.baselines:Baselines.normal": "",
+    "timeeval_experiments.baselines:Baselines.random": "input_dimensionality=InputDimensionality.MULTIVARIATE",
+    "timeeval_experiments.baselines:Baselines.normal": "input_dimensionality=InputDimensionality.MULTIVARIATE",
     "timeeval_experiments.baselines:Baselines.increasing": "input_dimensionality=InputDimensionality.MULTIVARIATE",
     "timeeval_experiments.baselines:Baselines.deviating_from_mean": "",
     "timeeval_experiments.baselines:Baselines.deviating_from_median": "",
-    "timeeval_experiments.generator.algorithm_parsing:AlgorithmLoader": "path",
-    "timeeval_experiments.generator.algorithm_parsing:AlgorithmLoader.algo_detail": "name",
+    "timeeval_experiments.generator.algorithm_parsing:AlgorithmLoader": "timeeval_algorithms_path",
+    "timeeval_experiments.generator.algorithm_parsing:AlgorithmLoader.algo_detail": "algo_name",
 }
 
 MEMBERS = {

@@ -39,6 +39,8 @@ def test_chance_follows_the_seed_of_the_experiment():
 def test_files_are_refused_and_dimensionality_can_be_said():
     with pytest.raises(ValueError, match="increasing takes an array"):
         Baselines.increasing().execute(Path("series.csv"))
+    for make in (Baselines.random, Baselines.normal):
+        assert make(InputDimensionality.UNIVARIATE).input_dimensionality is InputDimensionality.UNIVARIATE
     one = Baselines.increasing(InputDimensionality.UNIVARIATE)
     assert one.input_dimensionality is InputDimensionality.UNIVARIATE
 

@@ -49,9 +49,18 @@ def test_submodules_are_reachable_without_an_import_of_their_own():
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         timeeval.Nothing  # noqa: B018
-    load = lazy_attributes("timeeval", {})
+    load, _ = lazy_attributes("timeeval", {})
     with pytest.raises(AttributeError):
         load("Algorithm")
+
+
+@pytest.mark.parametrize("package", ["timeeval", "timeeval.datasets", "timeeval.adapters"])
+def test_names_are_listed_before_they_are_loaded(package):
+    code = (
+        f"import {package} as package; missing = set(package.__all__) - set(dir(package)); assert not missing, missing"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert loaded_by(f"import {package}; dir({package})") == set()
 
 
 def test_a_foreign_distribution_is_refused_by_name():
