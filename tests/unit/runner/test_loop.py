@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from timeeval.errors import EngineError
 from timeeval.run import conduct as conducting
 from timeeval.run import loop as looping
 from timeeval.run.conduct import Plan, conduct
+from timeeval.run.files import FilesHere
 from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.model import (
     Attempt,
@@ -292,3 +295,97 @@ def test_outcomes_of_a_bundle_that_come_together_are_one_commit(tmp_path, monkey
     conduct(plan(tmp_path, 40), Place(FakeEngine(quick, hosts=("a",)), policy=Policy(bundle_most=8)))
     assert sum(commits) == 40
     assert max(commits) == 8
+
+
+class Hourglass(asyncio.SelectorEventLoop):
+    """An event loop whose clock goes on only when it would wait, and then at once by so much."""
+
+    def __init__(self) -> None:
+        super().__init__(_Selector(self))
+        self.seconds = 0.0
+
+    def time(self) -> float:
+        return self.seconds
+
+
+class _Selector(selectors.DefaultSelector):
+    def __init__(self, loop: Hourglass) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "it waits for something that nobody here does"
+            self._loop.seconds += timeout
+        return ready
+
+
+class AtOnce:
+    """An executor without threads."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, function: Callable[..., object], *args: object) -> Future[object]:
+        done: Future[object] = Future()
+        done.set_result(function(*args))
+        return done
+
+    def shutdown(self) -> None:
+        pass
+
+
+class PaceEngine(FakeEngine):
+    """Each outcome of a bundle comes some time after the one before."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(hosts=("a",))
+        self.seconds = seconds
+        self.came: dict[str, float] = {}
+
+    async def submit(self, parcel: Parcel) -> None:
+        for number, attempt in enumerate(parcel.attempts, start=1):
+            report = Report(attempt.id, Outcome.OK, attempt.host, 1.0, 1.01, values={"ROC_AUC": 0.5})
+            self.loop.call_later(number * self.seconds, self._come, report)
+
+    def _come(self, report: Report) -> None:
+        self.came[report.attempt] = self.loop.time()
+        self.post(Reported(report))
+
+
+@pytest.mark.parametrize("pace", [0.001, 0.015, 0.03, 0.2])
+def test_outcomes_are_recorded_together_and_none_waits_longer_than_50_ms_for_others(tmp_path, monkeypatch, pace):
+    engine = PaceEngine(pace)
+    commits: list[tuple[float, list[str]]] = []
+    write = Journal.write
+
+    def noted(journal, rows):
+        write(journal, rows)
+        commits.append((engine.loop.time(), [row.report.attempt for row in rows if isinstance(row, AttemptEnded)]))
+
+    monkeypatch.setattr(Journal, "write", noted)
+    monkeypatch.setattr(looping, "ThreadPoolExecutor", AtOnce)
+    todo = plan(tmp_path, 200)
+    executions = [execution for execution, _ in todo.grid]
+    cells = {execution.key: execution.cell for execution in executions}
+
+    async def run(journal: Journal) -> str:
+        loop = looping.Loop(engine, journal, FilesHere(tmp_path), policy=Policy(bundle_most=40))
+        await loop.start()
+        try:
+            return await loop.run(looping.Work("r1", executions, todo.job_of), {}, cells)
+        finally:
+            await loop.stop()
+
+    with Journal.open(tmp_path / FILE_NAME) as journal, asyncio.Runner(loop_factory=Hourglass) as runner:
+        journal.begin_run(todo.info, todo.grid)
+        assert runner.run(run(journal)) == ""
+        assert {row.outcome for row in journal.rows()} == {Outcome.OK}
+
+    recorded = {attempt: at for at, attempts in commits for attempt in attempts}
+    assert recorded.keys() == engine.came.keys()
+    assert len(recorded) == 200
+    assert max(at - engine.came[attempt] for attempt, at in recorded.items()) <= 0.05
+    together = max(len(attempts) for _, attempts in commits)
+    assert {0.001: 30 <= together <= 51, 0.015: together in {3, 4}, 0.03: together == 2, 0.2: together == 1}[pace]
