@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from timeeval.engines.joined_link import Link, Scheduler, machine_of
 from timeeval.errors import EngineError
 from timeeval.run.model import HostLost, HostUp, Interrupted, Report, Reported
+from timeeval.run.packing import parts_of
 from timeeval.run.standing import digest_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class JoinedEngine:
         self._results = results
         self._limit = slots
         self._task = task
+        self._told: set[str] = set()  # parts that the client has
         self._workers: dict[str, str] = {}  # machine of each worker that we know of, by its address
         self._background: set[asyncio.Task[None]] = set()
         self._post: Post = lambda _event: None
@@ -312,12 +314,23 @@ class JoinedEngine:
             with contextlib.suppress(EngineError):  # the scheduler is lost, and that is news of its own
                 await self._link.send(
                     do="carry",
+                    run=self._run_id,
+                    parts=await self._tell_parts(parcel),
                     attempts=[attempt.id for attempt in parcel.attempts],
                     task=self._task,
-                    jobs=[base64.b64encode(job).decode() for job in parcel.whole_jobs],
+                    jobs=[base64.b64encode(job).decode() for job in parcel.jobs],
                     details=[json.dumps({**attempt.fields(), **common}) for attempt in parcel.attempts],
                     worker=slot.worker,
                 )
+
+    async def _tell_parts(self, parcel: Parcel) -> list[str]:
+        """Give the client what the jobs of a parcel have in common with others, once; returns the names of all that."""
+        names = sorted({name for job in parcel.jobs for name in parts_of(job)}) if parcel.parts else []
+        for name in names:
+            if name not in self._told:
+                self._told.add(name)
+                await self._link.send(do="part", part=name, data=base64.b64encode(parcel.parts[name]).decode())
+        return names
 
     def _member(self, name: str) -> _Member | None:
         return next((member for member in self._members.values() if member.host.name == name), None)

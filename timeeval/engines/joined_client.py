@@ -3,8 +3,8 @@
 Like the gateway it speaks JSON lines with the driver and loads no pickle that names anything. It tells which workers
 there are, carries attempts to them, and never ends, restarts or retires one.
 
-Messages of the driver: ``{"do": "carry" | "cancel" | "ask" | "fetch" | "keep", ...}``; to it: ``{"event": "up" |
-"workers" | "report" | "interrupted" | "answer", ...}``.
+Messages of the driver: ``{"do": "part" | "carry" | "cancel" | "ask" | "fetch" | "keep", ...}``; to it:
+``{"event": "up" | "workers" | "report" | "interrupted" | "answer", ...}``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.engines import joined_worker
 from timeeval.engines.gateway import Gateway, reason_of, refuse_pickles
-from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, execute, incoming, versions
+from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, incoming, versions
 from timeeval.errors import EngineError
 from timeeval.evaluation import forbid_job
 
@@ -33,6 +33,7 @@ LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
 BEAT_SECONDS = 15.0
 LEASE_SECONDS = 120.0
+PART_SECONDS = 120.0
 
 
 class JoinedGateway(Gateway):
@@ -42,6 +43,8 @@ class JoinedGateway(Gateway):
         super().__init__(client, voice)
         self._known: dict[str, dict[str, Any]] = {}  # what each worker says of itself, by its address
         self._futures: dict[str, tuple[str, Future]] = {}  # of each task its worker and its future, by its key
+        self._parts: dict[str, bytes] = {}  # what jobs have in common, by its SHA-256
+        self._held: dict[tuple[str, str], asyncio.Task[None]] = {}  # what a worker has of that, or gets
         self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
 
     async def _obey(self) -> None:
@@ -50,6 +53,7 @@ class JoinedGateway(Gateway):
         try:
             async for message in incoming():
                 acts: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+                    "part": self._take_part,
                     "carry": self._bring,
                     "cancel": self._cancel,
                     "ask": self._ask,
@@ -79,6 +83,7 @@ class JoinedGateway(Gateway):
                 return
             for address in known.keys() - seen.keys():
                 del known[address]
+                self._forget_parts(address)
                 self._lose(address)
             workers = {a: {"threads": seen[a]["nthreads"], **known[a]} for a in seen if known[a] is not None}
             if workers != told:
@@ -105,34 +110,62 @@ class JoinedGateway(Gateway):
     def _lose(self, address: str) -> None:
         for key, (worker, future) in list(self._futures.items()):
             if worker == address:
-                if key in self._open:
-                    self._interrupted(key, "its Dask worker is gone")
+                if (attempts := key.removesuffix("/again")) in self._open:
+                    self._interrupted(attempts, "its Dask worker is gone")
                 task = asyncio.ensure_future(future.cancel())  # Dask would start it anew when the worker came back
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
+    # --- what jobs have in common ---------------------------------------------------------------------------------
+
+    async def _take_part(self, part: str, data: str) -> None:
+        self._parts[part] = base64.b64decode(data)
+
+    async def _provide(self, run: str, worker: str, parts: list[str]) -> None:
+        """Let a worker have the parts of jobs before they come; each is sent there once."""
+        for part in parts:
+            if (worker, part) not in self._held:
+                self._held[worker, part] = asyncio.ensure_future(self._give(run, worker, part))
+        try:
+            await asyncio.gather(*(self._held[worker, part] for part in parts))
+        except BaseException:
+            self._forget_parts(worker)
+            raise
+
+    async def _give(self, run: str, worker: str, part: str) -> None:
+        async with asyncio.timeout(PART_SECONDS):
+            await self._client.run(joined_worker.hold_part, run, part, self._parts[part], workers=[worker])
+
+    def _forget_parts(self, worker: str) -> None:
+        for known in [known for known in self._held if known[0] == worker]:
+            del self._held[known]
+
     # --- attempts -------------------------------------------------------------------------------------------------
 
-    async def _bring(self, attempts: list[str], task: str, jobs: list[str], details: list[str], worker: str) -> None:
+    async def _bring(
+        self,
+        *,
+        run: str,
+        attempts: list[str],
+        parts: list[str],
+        task: str,
+        jobs: list[str],
+        details: list[str],
+        worker: str,
+    ) -> None:
         """Bring attempts to a worker; here reports come through Dask, for nothing else of ours is there."""
-        future: Future | None = None
         key = attempts[0]
         self._open[key] = list(attempts)
         single = len(attempts) == 1
-        raw = [base64.b64decode(job) for job in jobs]
+        bundle = {"key": key, "attempts": details, "run": run, "parts": parts}
+        work = (joined_worker.execute_all, task, [base64.b64decode(job) for job in jobs], json.dumps(bundle))
         try:
-            future = self._client.submit(
-                execute if single else joined_worker.execute_all,
-                task,
-                *((raw[0], details[0]) if single else (raw, details, key)),
-                key=key,
-                workers=[worker],
-                allow_other_workers=False,
-                retries=0,
-                pure=False,
-            )
-            self._futures[key] = (worker, future)
-            text = await future.result()
+            await self._provide(run, worker, parts)
+            text = await self._on(worker, key, *work)
+            if text == joined_worker.LACKS:  # it was started anew, and listens where it did before
+                self._forget_parts(worker)
+                await self._provide(run, worker, parts)
+                text = await self._on(worker, f"{key}/again", *work)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - what is raised is the machinery's
             if "scheduler-connection-lost" in str(error):
                 self._scheduler_lost.set()
@@ -147,9 +180,24 @@ class JoinedGateway(Gateway):
             self._interrupted(key, "its worker did not report it")
         finally:
             self._open.pop(key, None)
-            self._futures.pop(key, None)
-            if future is not None:
-                future.release()
+
+    async def _on(self, worker: str, name: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        """Run a function as the task of a name on a worker."""
+        future = self._client.submit(
+            function,
+            *args,
+            key=name,
+            workers=[worker],
+            allow_other_workers=False,
+            retries=0,
+            pure=False,
+        )
+        self._futures[name] = (worker, future)
+        try:
+            return await future.result()
+        finally:
+            self._futures.pop(name, None)
+            future.release()
 
     def _hear(self, event: tuple[float, Any]) -> None:
         """Take in the report of one of a bundle; what is not of that form is nobody's."""
@@ -200,21 +248,7 @@ class JoinedGateway(Gateway):
         return str(answer["text"])
 
     async def _pinned(self, worker: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
-        future = self._client.submit(
-            function,
-            *args,
-            key=f"timeeval-{secrets.token_hex(8)}",
-            workers=[worker],
-            allow_other_workers=False,
-            retries=0,
-            pure=False,
-        )
-        self._futures[future.key] = (worker, future)
-        try:
-            return await future.result()
-        finally:
-            self._futures.pop(future.key, None)
-            future.release()
+        return await self._on(worker, f"timeeval-{secrets.token_hex(8)}", function, *args)
 
     async def _fetch(self, question: str, worker: str, there: dict[str, Any], here: dict[str, str]) -> None:
         try:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from timeeval.run.layout import PRIVATE
 
 PIECE = 4 << 20
 REPORTS = "timeeval-reports"
+LACKS = "a part is not here"
 
 # Sent as source: it has to answer as well where this package is not installed.
 GREETING = """
@@ -40,14 +41,60 @@ def greet():
 GREET = f"(lambda scope: (exec({GREETING!r}, scope), scope['greet']())[1])({{}})"
 
 
-def execute_all(task: str, jobs: list[bytes], attempts: list[str], key: str) -> str:
-    """Run a bundle, one after the other; each report is told as an event the moment it is there."""
+class _Turn:
+    """What a job gets that is not alone with its parts."""
+
+    def __init__(self, parts: Mapping[str, bytes]) -> None:
+        self.part: Callable[[str], bytes] = parts.__getitem__
+
+    def end(self) -> None:
+        """Let the next one compute: none waits here."""
+
+
+def execute_all(task: str, jobs: list[bytes], bundle: str) -> str:
+    """Run attempts, one after the other; of a bundle each report is told as an event the moment it is there.
+
+    ``bundle`` is ``{"key", "attempts", "run", "parts"}`` in JSON. The answer is the report of a single one, and `LACKS`
+    when nothing was begun because a part is not here.
+    """
     from distributed import get_worker
 
+    told = json.loads(bundle)
+    key, attempts, parts = told["key"], told["attempts"], told["parts"]
+    with _parts_lock:
+        held = {part: _parts[part][0] for part in parts if part in _parts}
+        for part in held:
+            _parts[part][1].add(told["run"])
+    if len(held) < len(parts):
+        return LACKS
+    turn = _Turn(held)
+    if len(jobs) == 1:
+        return execute(task, jobs[0], attempts[0], turn)
     worker = get_worker()
     for index, (job, attempt) in enumerate(zip(jobs, attempts, strict=True)):
-        worker.log_event(REPORTS, [key, index, execute(task, job, attempt)])
+        worker.log_event(REPORTS, [key, index, execute(task, job, attempt, turn)])
     return ""
+
+
+_parts: dict[str, tuple[bytes, set[str]]] = {}  # what jobs have in common, by its SHA-256, and the runs that use it
+_parts_lock = threading.Lock()
+
+
+def hold_part(run: str, part: str, content: bytes) -> bool:
+    """Keep what many jobs of a run have in common, until its driver is silent for as long as its lease."""
+    if hashlib.sha256(content).hexdigest() != part:
+        raise ValueError(f"what came is not part {part}")
+    with _parts_lock:
+        _parts.setdefault(part, (content, set()))[1].add(run)
+    return True
+
+
+def _drop_parts(run: str) -> None:
+    with _parts_lock:
+        for part, (_, runs) in list(_parts.items()):
+            runs.discard(run)
+            if not runs:
+                del _parts[part]
 
 
 def answer(task: str, job: bytes) -> str:
@@ -101,6 +148,7 @@ def _watch_leases() -> None:
             left = min(_leases.values(), default=None)
         for run in over:
             end_run(run)
+            _drop_parts(run)
         if left is None:
             return
         time.sleep(max(0.05, min(left - now, 1.0)))

@@ -55,10 +55,11 @@ def package_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def execute(task: str, job: bytes, attempt: str) -> str:
+def execute(task: str, job: bytes, attempt: str, turn: object = None) -> str:
     """Run ``module:function`` on a worker; what it returns must be text, for nothing else is read on the driver."""
     module, _, name = task.partition(":")
-    text = getattr(importlib.import_module(module), name)(job, json.loads(attempt))
+    more = {} if turn is None else {"turn": turn}
+    text = getattr(importlib.import_module(module), name)(job, json.loads(attempt), **more)
     if type(text) is not str:
         raise TypeError(f"{task} returned {type(text).__name__}, not str")
     return text

@@ -67,6 +67,11 @@ def join(header: dict[str, Any], payload: bytes, part: Callable[[str], bytes]) -
     return _PARTS.pack(len(algorithm), len(metrics)) + algorithm + metrics + payload
 
 
+def parts_of(job: bytes) -> list[str]:
+    """Return the names of the parts that a job was split from."""
+    return list(decode(job)[0].get("parts") or ())
+
+
 def whole(job: bytes, part: Callable[[str], bytes]) -> bytes:
     """Return a job with its parts in it."""
     header, payload = decode(job)

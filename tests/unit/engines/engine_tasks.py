@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from timeeval.engines import hatch
-from timeeval.run import standing
+from timeeval.engines import hatch, joined_worker
+from timeeval.run import packing, standing
 
 
 class Trap:
@@ -61,6 +61,15 @@ def run(job: bytes, attempt: dict, turn: object = None) -> str:
             "peak_memory": None,
         }
     )
+
+
+def sizes(job: bytes, attempt: dict, turn: object = None) -> str:
+    """Report the size of a job's part; one attempt lets the worker be as if it had been started anew."""
+    (name,) = packing.parts_of(job)
+    report = run(f"part {name}".encode(), attempt, turn)
+    if attempt["id"] == "forget":
+        joined_worker._parts.clear()
+    return report
 
 
 def _spawn(argument):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,11 +23,13 @@ from timeeval.adapters import FunctionAdapter
 from timeeval.cluster import joining
 from timeeval.engines.base import Parcel
 from timeeval.engines.joined import RUN_JOB
+from timeeval.engines.joined_link import Link
 from timeeval.errors import TimeEvalError
 from timeeval.evaluation import pack
 from timeeval.experiments import Experiments
 from timeeval.run import session
 from timeeval.run.model import Attempt, Interrupted, Outcome, Reported
+from timeeval.run.packing import encode
 
 if TYPE_CHECKING:
     from timeeval.engines.joined_link import Scheduler
@@ -157,6 +161,61 @@ def test_too_few_hosts_are_told(scheduler: Scheduler, tmp_path: Path, monkeypatc
     monkeypatch.setattr(joining, "ARRIVAL_SECONDS", 0.5)
     with on(scheduler, limit=["other[1-2]"]), pytest.raises(TimeEvalError, match="0 hosts have workers"):
         evaluation(tmp_path).run()
+
+
+def test_what_experiments_have_in_common_comes_to_a_worker_once(
+    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ballast = os.urandom(200_000)
+    sent: list[tuple[str, int]] = []
+    send = Link.send
+
+    async def counted(link: Link, **message: Any) -> None:
+        sent.append((message["do"], len(json.dumps(message))))
+        await send(link, **message)
+
+    def heavy(data: np.ndarray, args: dict[str, Any]) -> np.ndarray:
+        assert len(ballast) == 200_000
+        return np.abs(data[:, 0].astype(float))
+
+    monkeypatch.setattr(Link, "send", counted)
+    with on(scheduler):
+        run = TimeEval(
+            DatasetManager(DATA, create_if_missing=False),
+            [DATASET],
+            [Algorithm("plain", FunctionAdapter(heavy))],
+            repetitions=20,
+            metrics=[DefaultMetrics.ROC_AUC],
+            results_path=tmp_path,
+            disable_progress_bar=True,
+            distributed=True,
+        )
+        run.run()
+    assert results_of(run) == [Status.OK] * 20
+    assert sum(size > len(ballast) for _, size in sent) == 1
+    assert max(size for do, size in sent if do == "carry") < 50_000
+    assert sum(size for _, size in sent) < 2 * len(ballast)
+
+
+def test_a_worker_that_was_started_anew_gets_again_what_experiments_have_in_common(
+    scheduler: Scheduler, tmp_path: Path
+) -> None:
+    part = os.urandom(100_000)
+    name = hashlib.sha256(part).hexdigest()
+    job = encode({"kind": "test", "parts": [name]}, b"")
+
+    async def scenario() -> list[Any]:
+        async with Run(scheduler, task="engine_tasks:sizes") as run:
+            outcomes = []
+            for attempts in (("a",), ("b", "c"), ("forget",), ("d",), ("e", "f")):
+                made = tuple(Attempt(attempt, "execution", 1, "host1") for attempt in attempts)
+                await run.engine.submit(Parcel(made, (job,) * len(made), {name: part}))
+                outcomes += [await run.outcome(attempt) for attempt in attempts]
+            return outcomes
+
+    outcomes = asyncio.run(scenario())
+    assert all(isinstance(outcome, Reported) for outcome in outcomes), outcomes
+    assert {outcome.report.values["size"] for outcome in outcomes} == {len(part)}
 
 
 def test_cancelling_ends_the_experiment_and_not_the_worker(scheduler: Scheduler, tmp_path: Path) -> None:
