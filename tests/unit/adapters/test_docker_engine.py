@@ -4,12 +4,14 @@ import json
 import struct
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
 
 from timeeval.adapters.docker import engine
+from timeeval.adapters.docker.usage import Kills
 from timeeval.errors import DockerAdapterInternalError, DockerAlgorithmFailedError, DockerMemoryError
 
 SETTINGS = {"name": "timeeval-x", "image": "lof:1", "command": ["execute-algorithm", "{}"], "detach": True}
@@ -193,10 +195,41 @@ def test_an_answer_that_comes_too_late_leaves_no_container(server):
 
 
 @pytest.mark.parametrize(
+    ("ended", "counted", "expected"),
+    [((137, False), True, True), ((137, False), False, False), ((137, True), False, True), ((0, False), True, False)],
+)
+def test_a_kill_that_the_kernel_counted_is_believed_where_the_engine_says_nothing(
+    server, monkeypatch, ended, counted, expected
+):
+    @contextmanager
+    def metered(*_):
+        yield Kills(counted)
+
+    monkeypatch.setattr(engine, "metered", metered)
+    server.later(0.05, lambda: server.end(ended[0], OOMKilled=ended[1]))
+    end = run()
+    assert (end.code, end.oom_killed) == (ended[0], expected)
+
+
+@pytest.mark.parametrize(
     ("failure", "state", "kind", "message"),
     [
         ({"message": "exec: not found"}, {"ExitCode": 127}, DockerAlgorithmFailedError, "no command to start"),
         ({"message": "exec: denied"}, {"ExitCode": 126}, DockerAlgorithmFailedError, "no command to start"),
+        (
+            {
+                "message": "crun: no such file: OCI runtime attempted to invoke a command that was not found"
+            },
+            {"ExitCode": 0},
+            DockerAlgorithmFailedError,
+            "no command to start",
+        ),
+        (
+            {"message": "runc: exec: permission denied: OCI permission denied"},
+            {"ExitCode": 0},
+            DockerAlgorithmFailedError,
+            "no command to start",
+        ),
         ({"message": "init was OOM-killed"}, {"ExitCode": 128}, DockerMemoryError, "exceeded memory limit of 1024"),
         ({"message": "broken pipe"}, {"ExitCode": 0, "OOMKilled": True}, DockerMemoryError, "exceeded memory limit"),
         (

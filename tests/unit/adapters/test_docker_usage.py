@@ -27,6 +27,7 @@ def test_version_1_is_found_through_what_is_mounted_here():
     assert found == Counters(
         Path(f"/sys/fs/cgroup/cpu,cpuacct/docker/{ID}/cpuacct.usage"),
         Path(f"/sys/fs/cgroup/memory/{ID}/memory.max_usage_in_bytes"),
+        kills=Path(f"/sys/fs/cgroup/memory/{ID}/memory.oom_control"),
     )
 
 
@@ -46,7 +47,7 @@ def test_version_2_is_the_group_of_the_whole_container(tmp_path, has_peak):
     mounts = f"41 30 0:38 / {tmp_path} rw,relatime shared:9 - cgroup2 cgroup2 rw\n"
     found = Counters.of(ID, f"0::/system.slice/docker-{ID}.scope/init\n", mounts)
     mark = group / "memory.peak" if has_peak else None
-    assert found == Counters(group / "cpu.stat", mark, group / "memory.current")
+    assert found == Counters(group / "cpu.stat", mark, group / "memory.current", group / "memory.events")
 
 
 def test_a_process_of_somebody_else_with_that_number_is_not_looked_at():
@@ -106,10 +107,30 @@ def test_where_the_engine_was_faster_the_latest_look_counts(tmp_path, monkeypatc
     assert taken() == Usage(1.5, 4096)
 
 
+@pytest.mark.parametrize(
+    ("text", "out_of_memory"),
+    [
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", True),  # version 1
+        ("low 0\nhigh 0\nmax 41\noom 3\noom_kill 2\noom_group_kill 0\n", True),  # version 2
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", False),
+        ("", False),
+    ],
+)
+def test_kills_at_the_limit_of_memory_are_counted_by_the_kernel(tmp_path, monkeypatch, process, text, out_of_memory):
+    (tmp_path / "kills").write_text("oom_kill 0\n")
+    monkeypatch.setattr(Counters, "of", lambda *_: Counters(None, None, kills=tmp_path / "kills"))
+    with metered(ID, {"Pid": process.pid}) as kills:
+        (tmp_path / "kills").write_text(text)
+        process.stdin.close()
+        process.wait(30)
+    assert kills.out_of_memory is out_of_memory
+
+
 def test_a_container_that_is_not_seen_from_here_is_unknown_and_not_zero(process):
     for state in ({}, {"Pid": 0}, {"Pid": process.pid}, {"Pid": 2**22 + 1}):
-        with metered(ID, state):
+        with metered(ID, state) as kills:
             pass
+        assert not kills.out_of_memory
         assert taken() == Usage(None, None)
 
 

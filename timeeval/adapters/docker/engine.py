@@ -27,6 +27,10 @@ _DEFAULT_ENGINE: Final = "unix:///var/run/docker.sock"
 _POLL_SECONDS: Final = 60.0
 #: How long the engine may be away (a restart with live-restore) while a container runs.
 _ABSENCE_SECONDS: Final = 120.0
+#: Exit code of a first process that was ended by SIGKILL.
+KILLED: Final = 137
+#: What Podman says of a container whose command is not there, or is no program; it gives no exit code then.
+_NO_COMMAND: Final = ("command that was not found", "OCI permission denied")
 
 
 def host_name() -> str:
@@ -158,7 +162,7 @@ def run_to_end(
     container = _create(client, settings)
     try:
         _start(container, settings["image"], memory_limit)
-        with metered(str(container.id), _state(container)):
+        with metered(str(container.id), _state(container)) as kills:
             timed_out = not _wait(container, seconds)
             if timed_out:
                 with _explained(f"The container {container.name} cannot be stopped"):
@@ -167,9 +171,11 @@ def run_to_end(
         with _explained(f"The container {container.name} cannot be looked at"):
             container.reload()
         state = container.attrs["State"]
+        code = int(state["ExitCode"])
         return ContainerExit(
-            code=int(state["ExitCode"]),
-            oom_killed=bool(state.get("OOMKilled")),
+            code=code,
+            # not every engine says so of a container that the kernel has killed: Podman with runc does not
+            oom_killed=bool(state.get("OOMKilled")) or (code == KILLED and kills.out_of_memory),
             timed_out=timed_out,
             error=str(state.get("Error") or ""),
         )
@@ -210,7 +216,7 @@ def _start(container: "Container", image: str, memory_limit: int) -> None:
         if state.get("OOMKilled") or "OOM" in str(failure):
             msg = f"The container of {image} exceeded memory limit of {memory_limit} bytes while it was started"
             raise DockerMemoryError(msg, host=host_name(), remedy="Give it more memory") from failure
-        if state["ExitCode"] in (126, 127):
+        if state["ExitCode"] in (126, 127) or any(words in str(failure) for words in _NO_COMMAND):
             msg = f"The container of {image} has no command to start ({state.get('Error') or failure.__cause__})"
             raise DockerAlgorithmFailedError(
                 msg, host=host_name(), remedy="Is it an algorithm image, built for this architecture?"

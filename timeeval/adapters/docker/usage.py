@@ -59,11 +59,14 @@ class Counters:
         CPU time so far, and the high-water mark of memory.
     memory_now : Path or None
         Memory at this moment, where there is no high-water mark.
+    kills : Path or None
+        How many processes were killed because the limit of memory was reached, in a line ``oom_kill N``.
     """
 
     cpu: Path | None
     memory: Path | None
     memory_now: Path | None = None
+    kills: Path | None = None
 
     @classmethod
     def of(cls, container: str, memberships: str, mounts: str) -> Counters | None:
@@ -94,11 +97,13 @@ class Counters:
         folders = {name: _folder(mounts, name, path) for name, path in paths.items()}
         cpu, memory, unified = (folders.get(name) for name in ("cpuacct", "memory", "unified"))
         if cpu is not None or memory is not None:  # version 1
-            return cls(cpu and cpu / "cpuacct.usage", memory and memory / "memory.max_usage_in_bytes")
+            mark, kills = (memory and memory / name for name in ("memory.max_usage_in_bytes", "memory.oom_control"))
+            return cls(cpu and cpu / "cpuacct.usage", mark, kills=kills)
         if unified is None:
             return None
         mark = unified / "memory.peak"
-        return cls(unified / "cpu.stat", mark if mark.exists() else None, unified / "memory.current")
+        peak = mark if mark.exists() else None
+        return cls(unified / "cpu.stat", peak, unified / "memory.current", unified / "memory.events")
 
 
 def _folder(mounts: str, controller: str, path: str) -> Path | None:
@@ -123,7 +128,8 @@ class _Meter(threading.Thread):
         self._end = os.pidfd_open(pid)
         self._stopped = os.eventfd(0, os.EFD_CLOEXEC)
         self._files: dict[str, int] = {}
-        for name in ("cpu", "memory", "memory_now"):
+        self.out_of_memory = False
+        for name in ("cpu", "memory", "memory_now", "kills"):
             path: Path | None = getattr(counters, name)
             with suppress(OSError):
                 if path is not None:
@@ -159,6 +165,8 @@ class _Meter(threading.Thread):
         memory = self._number("memory" if "memory" in self._files else "memory_now")
         if memory is not None:
             self._peak = max(memory, self._peak or 0)
+        kills = self._line("kills", "oom_kill ")
+        self.out_of_memory |= kills is not None and kills > 0
 
     def _cpu_seconds(self) -> float | None:
         text = self._read("cpu")
@@ -166,12 +174,16 @@ class _Meter(threading.Thread):
             return None
         if text.isdigit():
             return int(text) / 1e9
-        used = next((line for line in text.splitlines() if line.startswith("usage_usec ")), None)
-        return None if used is None else int(used.split()[1]) / 1e6
+        used = self._line("cpu", "usage_usec ")
+        return None if used is None else used / 1e6
 
     def _number(self, name: str) -> int | None:
         text = self._read(name)
         return int(text) if text is not None and text.isdigit() else None
+
+    def _line(self, name: str, key: str) -> int | None:
+        found = next((line for line in (self._read(name) or "").splitlines() if line.startswith(key)), None)
+        return None if found is None else int(found.split()[1])
 
     def _read(self, name: str) -> str | None:
         if name not in self._files:
@@ -185,8 +197,21 @@ class _Meter(threading.Thread):
 _ledger: list[Usage] = []
 
 
+@dataclass(slots=True)
+class Kills:
+    """What is known of kills when a container has ended.
+
+    Attributes
+    ----------
+    out_of_memory : bool
+        Whether the kernel is seen to have killed a process of it at its limit of memory.
+    """
+
+    out_of_memory: bool = False
+
+
 @contextmanager
-def metered(container: str, state: Mapping[str, object]) -> Iterator[None]:
+def metered(container: str, state: Mapping[str, object]) -> Iterator[Kills]:
     """Note what a container consumes until the end of the context; unknown if it cannot be seen from here.
 
     Parameters
@@ -195,13 +220,19 @@ def metered(container: str, state: Mapping[str, object]) -> Iterator[None]:
         Its id.
     state : mapping
         What the engine says of its state, the id of its first process (``Pid``) included.
+
+    Yields
+    ------
+    Kills
+        Complete when the context has ended.
     """
-    meter = _meter(container, state.get("Pid"))
+    meter, kills = _meter(container, state.get("Pid")), Kills()
     try:
-        yield
+        yield kills
     finally:
         if meter is not None:
             meter.stop()
+            kills.out_of_memory = meter.out_of_memory
         _ledger.append(Usage() if meter is None else meter.usage)
 
 
