@@ -217,9 +217,7 @@ def test_a_kill_that_the_kernel_counted_is_believed_where_the_engine_says_nothin
         ({"message": "exec: not found"}, {"ExitCode": 127}, DockerAlgorithmFailedError, "no command to start"),
         ({"message": "exec: denied"}, {"ExitCode": 126}, DockerAlgorithmFailedError, "no command to start"),
         (
-            {
-                "message": "crun: no such file: OCI runtime attempted to invoke a command that was not found"
-            },
+            {"message": "crun: no such file: OCI runtime attempted to invoke a command that was not found"},
             {"ExitCode": 0},
             DockerAlgorithmFailedError,
             "no command to start",
