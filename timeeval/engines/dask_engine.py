@@ -191,7 +191,7 @@ class DaskEngine:
                 self._end_later(guard, names.client, names.scheduler)
             raise
         self._absent = {g.name: dask.worker_spec(g) for g in guards if g not in here and g.host.slots}
-        self._dispatch.client = lambda message: dask.centre.tell(names.client, message)
+        self._dispatch.client = dask.way()
         return dask.failures
 
     def _start_rebuild(self, reason: str, *, counts: bool = True) -> None:
@@ -244,6 +244,7 @@ class DaskEngine:
         """See what happened while Dask was started anew, or while its scheduler's host was not reached."""
         if (dask := self._dask) is None:
             return
+        self._dispatch.client = dask.way()
         fallen = [child for child in self._offices if (dask.centre.name, child) in self._fallen]
         if not dask.centre.ready:
             self._start_rebuild(f"{dask.centre.name}, where its scheduler was, is lost", counts=False)
@@ -320,9 +321,8 @@ class DaskEngine:
     def _is_centre(self, host: str) -> bool:
         return self._dask is not None and self._dask.centre is self._guards[host]
 
-    # --- a centre that is not reached -----------------------------------------------------------------------------
-
     def _watch_centre(self, reason: str) -> None:
+        self._dispatch.client = None  # what comes now waits, for this host or for the next one that has its office
         if (dask := self._dask) is not None:
             self._chores.later(self._settings.takeover_seconds, self._take_over, dask, dask.centre.cuts, reason)
 

@@ -49,6 +49,11 @@ class Dask:
     failures: dict[str, EngineError]
     worker_spec: Callable[[GuardedHost], dict[str, Any]]
 
+    def way(self) -> Callable[[dict[str, Any]], None] | None:
+        """Return what speaks to the client; None while its host is not reached."""
+        centre = self.centre
+        return (lambda message: centre.tell(self.names.client, message)) if centre.ready and centre.reached else None
+
 
 async def start_dask(
     guards: Sequence[GuardedHost], preferred: str, run_id: str, settings: DaskSettings, names: Names

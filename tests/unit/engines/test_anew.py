@@ -80,6 +80,24 @@ def test_a_scheduler_that_comes_back_after_the_takeover_is_a_host_again(tmp_path
     assert sorted(marks.read_text().split()) == sorted(reported)
 
 
+def test_nobody_is_blamed_for_what_comes_while_the_schedulers_host_is_lost_but_not_given_up(tmp_path):
+    async def scenario():
+        async with Run(tmp_path, hosts=2, takeover=8, lease=60) as run:
+            run.network.cut("host1")
+            await until(lambda: last(run, "host1", HostLost))
+            await run.submit("meanwhile", "sleep 0", "host2")
+            for pid in pids_of("test", "scheduler", tmp_path):
+                os.kill(pid, signal.SIGKILL)  # so host2's workers end
+            outcome, made = await run.outcome("meanwhile", 60), run.engine._made
+        await until(lambda: not processes_of("test"))  # also what is not reached ends by itself
+        return outcome, made
+
+    outcome, made = asyncio.run(scenario())
+
+    assert isinstance(outcome, Reported), outcome
+    assert made == 2
+
+
 def is_anew(run, host):
     """Tell whether there is another Dask than the first, with its scheduler on a host."""
     dask = run.engine._dask

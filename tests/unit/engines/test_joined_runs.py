@@ -184,14 +184,14 @@ def test_what_experiments_have_in_common_comes_to_a_worker_once(
             DatasetManager(DATA, create_if_missing=False),
             [DATASET],
             [Algorithm("plain", FunctionAdapter(heavy))],
-            repetitions=20,
+            repetitions=8,
             metrics=[DefaultMetrics.ROC_AUC],
             results_path=tmp_path,
             disable_progress_bar=True,
             distributed=True,
         )
         run.run()
-    assert results_of(run) == [Status.OK] * 20
+    assert results_of(run) == [Status.OK] * 8
     assert sum(size > len(ballast) for _, size in sent) == 1
     assert max(size for do, size in sent if do == "carry") < 50_000
     assert sum(size for _, size in sent) < 2 * len(ballast)
