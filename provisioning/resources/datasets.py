@@ -63,9 +63,18 @@ def read_index(folder: DatasetFolder) -> tuple[Listed, ...]:
     Raises
     ------
     UsageError
-        When the index has not the columns of a TimeEval index.
+        When the index is not there, is no CSV, or has not the columns of a TimeEval index; names the line.
     """
     file = folder.source / folder.index
+    try:
+        return _listed(file)
+    except FileNotFoundError:
+        raise UsageError(f"there is no {file}", remedy="write it with DatasetManager, or name another index") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file} is not CSV in UTF-8: {error}", remedy="write it with DatasetManager") from error
+
+
+def _listed(file: Path) -> tuple[Listed, ...]:
     with file.open(newline="", encoding="utf-8") as stream:
         # not DictReader: this is done for thousands of rows whenever a command begins
         rows = csv.reader(stream)
@@ -77,10 +86,12 @@ def read_index(folder: DatasetFolder) -> tuple[Listed, ...]:
         collection, dataset, train, test = (names.index(column) for column in columns)
         listed = []
         for row in rows:
-            if row:
-                full = [*row, *[""] * (len(names) - len(row))]
-                paths = tuple(path for path in (full[train], full[test]) if path)
-                listed.append(Listed((full[collection], full[dataset]), paths))
+            if len(row) == len(names):
+                paths = tuple(path for path in (row[train], row[test]) if path)
+                listed.append(Listed((row[collection], row[dataset]), paths))
+            elif row:
+                message = f"{file}, line {rows.line_num}: {len(row)} values for {len(names)} columns"
+                raise UsageError(message, remedy="write every column, empty where nothing is known")
         return tuple(listed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -130,6 +131,31 @@ def test_a_listed_dataset_that_is_missing_is_one_clear_finding(cluster: Cluster,
     assert report.exit_code() == UsageError.exit_code
     assert len(report.findings) == 1
     assert "lists files that are not in the folder: NAB/two.train.csv" in report.findings[0].message
+    assert not target(cluster).exists()
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        (HEADER + "NAB;one;;NAB/one.test.csv\n", r"datasets.csv, line 2: 1 values for 4 columns"),
+        (INDEX + "NAB,three,,NAB/one.test.csv,more\n", r"datasets.csv, line 4: 5 values for 4 columns"),
+        ("collection_name,dataset_name\n", "has no column test_path, train_path"),
+        ("", "has no column collection_name"),
+        (HEADER + "NAB,\udcff,,x.csv\n", "is not CSV in UTF-8"),
+        (None, "there is no .*datasets.csv"),
+    ],
+)
+def test_a_malformed_index_is_named_before_anything_is_sent(
+    cluster: Cluster, sync: Callable[..., Report], index: str | None, words: str
+) -> None:
+    file = cluster.datasets[0].source / "datasets.csv"
+    if index is None:
+        file.unlink()
+    else:
+        file.write_text(index, encoding="utf-8", errors="surrogateescape")
+    report = sync()
+    assert report.exit_code() == UsageError.exit_code
+    assert re.search(words, "\n".join(lines(report)))
     assert not target(cluster).exists()
 
 
