@@ -5,17 +5,23 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from environment_lab import MINOR, Lab
 from wheelwright import make_wheel
 
-from provisioning.errors import NodeError
+from provisioning.errors import LockedError, NodeError
+from provisioning.launch import open_session
+from provisioning.locks import beside, hold
 from provisioning.node import bytecode, installers, venvs
 from provisioning.node.tools import RefusedError
+from provisioning.plan import Job, run
+from provisioning.resources.environment import EnvironmentResource
 from provisioning.resources.environment.bytecode import bundles
 from provisioning.resources.environment.wheels import Wheel, keep, wheel_store
+from provisioning.transfer.fanout import Fanout
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +144,22 @@ def test_byte_code_of_several_wheels_meets_in_one_folder(tmp_path):
 def without_uv(house):
     """Let an archive stand where uv is expected: the kernel starts no such thing."""
     return dataclasses.replace(house, uv=house.pip)
+
+
+def test_two_operators_make_one_environment_after_the_other(lab):
+    def create():
+        return run(Job(lab.cluster, (lab.node,), [EnvironmentResource()], Fanout()))
+
+    prefix = lab.cluster.environment.prefix
+    with open_session(lab.cluster, lab.node) as other, ExitStack() as stack:
+        hold(stack, other, {str(prefix): beside(prefix)})
+        report = create()
+        assert report.exit_code() == LockedError.exit_code
+        assert isinstance(report.nodes[0].error, LockedError)
+        assert f"process {os.getpid()}" in str(report.nodes[0].error)
+        assert not lab.prefix.exists()
+    assert create().exit_code() == 0
+    assert create().by_state() == {"ok": ["here"]}
 
 
 def test_pip_installs_what_uv_would(lab):
