@@ -109,22 +109,30 @@ class _State:
         self.made: dict[str, list[Change]] = {node.name: [] for node in job.nodes}
         self.errors: dict[str, ProvisionError] = {}
         self.renewals = 0
+        self._asked: set[str] = set()
 
     def connect(self) -> None:
         """Open one connection per node; who looks at the access to nodes is let in by nothing but a login.
 
-        Meanwhile what is to be asked is made ready here, for which folders are read.
+        Meanwhile what is to be asked is made ready here, for which folders are read. Who is connected is asked at once,
+        while others have yet to log in.
         """
         anew = any(resource.name == "access" for resource in self.job.resources)
+
+        questions: dict[str, dict[str, Any]] = {}
 
         def one(node: Node) -> None:
             self.job.on_event(node.name, {"title": "connect", "done": 0, "total": 0})
             self.sessions[node.name] = open_session(self.job.cluster, node, anew=anew)
+            reading.join()
+            if len(questions) == len(self.job.nodes):
+                self._ask(node, questions[node.name])
+                self._asked.add(node.name)
 
         def ahead() -> None:
             with suppress(Exception):  # whatever it is, it is met again by who needs the answer
                 for node in self.job.nodes:
-                    self.wanted.questions(node)
+                    questions[node.name] = self.wanted.questions(node)
 
         reading = threading.Thread(target=ahead, name="read ahead", daemon=True)
         reading.start()
@@ -133,13 +141,10 @@ class _State:
 
     def observe(self, nodes: Sequence[Node]) -> None:
         """Ask nodes what they have; the first answers of all of them decide what is wanted."""
-        questions = {node.name: self.wanted.questions(node) for node in nodes}
-
-        def one(node: Node) -> None:
-            seen = observe(self.sessions[node.name], questions[node.name], self.job.teller(node))
-            self.observations[node.name] = seen
-
-        self._each([node for node in nodes if self._well(node)], one)
+        waiting = [node for node in nodes if self._well(node) and node.name not in self._asked]
+        self._asked.clear()
+        questions = {node.name: self.wanted.questions(node) for node in waiting}
+        self._each(waiting, lambda node: self._ask(node, questions[node.name]))
         if not self.wanted.desired:
             self.wanted.decide(self.observations)
         for node in nodes:
@@ -148,6 +153,9 @@ class _State:
                 before = self.differences.get(node.name, {})
                 left = {name: each for name, each in before.items() if name in self.wanted.errors}
                 self.differences[node.name] = left | self.wanted.differences(node, self.observations[node.name])
+
+    def _ask(self, node: Node, questions: Mapping[str, Any]) -> None:
+        self.observations[node.name] = observe(self.sessions[node.name], questions, self.job.teller(node))
 
     def converge(self) -> None:
         """Make changes until none is due; one that is due again although it was made is a failure."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from provisioning.node import land, landing, tree
 from provisioning.node.room import room
 
-Wanted = Tuple[str, int, str]
-"""Path, size, sha256."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple
+
+    Wanted = Tuple[str, int, str]
+    """Path, size, sha256."""
 
 
 class Folder:
@@ -40,27 +42,27 @@ class Folder:
     def look(self, progress: Callable[[int], None]) -> None:
         """Read what an interrupted transfer has left whole."""
         whole, _ = self._walk()
-        self.staged, _ = tree.rows(str(self.stage), whole, {}, progress)
+        self.staged, _ = tree.rows(self.stage, whole, {}, progress)
 
     def _walk(self) -> Tuple[List[str], Dict[str, int]]:
         """Return the files of the stage, and the bytes of those that came in part."""
         partial: Dict[str, int] = {}
         whole: List[str] = []
         for base, _, names in os.walk(self.stage):
-            parts = list(Path(base).relative_to(self.stage).parts)
+            parts = base[len(self.stage) + 1 :].split("/") if base != self.stage else []
             half = bool(parts) and parts[-1] == land.PARTIAL
             for name in names:
                 path = "/".join([*(parts[:-1] if half else parts), name])
                 if half:
-                    partial[path] = Path(base, name).lstat().st_size
+                    partial[path] = os.lstat(base + "/" + name).st_size
                 else:
                     whole.append(path)
         return whole, partial
 
     def state(self) -> Dict[str, Any]:
         """Say what has come without having got its name, and what room there is."""
-        there = Path(self.target)
-        foreign = self.marker is None and there.is_dir() and any(each.name not in _OURS for each in there.iterdir())
+        # no pathlib here and below: it takes longer to load than a file to arrive
+        foreign = self.marker is None and os.path.isdir(self.target) and not _OURS.issuperset(os.listdir(self.target))  # noqa: PTH112, PTH208
         return {
             "staged": [[path, row[0], row[4]] for path, row in self.staged.items()],
             "partial": self._walk()[1],
@@ -101,7 +103,7 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
         os.symlink(target, name, dir_fd=folder)
-        self.staged[path] = tree.row_of(str(self.stage), path)
+        self.staged[path] = tree.row_of(self.stage, path)
 
     def begin(self, path: str, size: int, digest: str, offset: int) -> "Incoming":
         """Open a file that comes, from its byte `offset` on."""
@@ -114,9 +116,9 @@ class Folder:
         """
         if self._near[0] != above or not self._near[1]:
             self.leave()
-            self.stage.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self.stage, exist_ok=True)  # noqa: PTH103
             for parts in (above, (*above, land.PARTIAL)):
-                self._near[1].append(tree.open_folder(str(self.stage), parts, create=True))
+                self._near[1].append(tree.open_folder(self.stage, parts, create=True))
             self._near = (above, self._near[1])
         return self._near[1]
 

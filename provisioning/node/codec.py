@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import zlib
-from typing import List, Tuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Tuple
 
 RAW, ZLIB, ZSTD = 0, 1, 2
 LEVEL = 1

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List
 
 from provisioning.node import mark_places
+from provisioning.node.quick import dumps, loads
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
     from provisioning.node.bootstrap import Channel
 
 
@@ -49,15 +50,15 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
             elif asked.get("do") == "lock":
                 for folder, file in sorted(asked["locks"].items()):
                     # one by one: what is locked must be known when the next lock fails
-                    descriptors.append(_lock(folder, Path(file), asked["holder"]))
+                    descriptors.append(_lock(folder, file, asked["holder"]))
                 channel.event({"locked": True})
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _lock(folder: str, path: Path, holder: Dict[str, Any]) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _lock(folder: str, path: str, holder: Dict[str, Any]) -> int:
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - pathlib takes longer to load
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except PermissionError:
@@ -75,14 +76,15 @@ def _lock(folder: str, path: Path, holder: Dict[str, Any]) -> int:
         ) from error
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.pwrite(descriptor, dumps(holder).encode(), 0)
     return descriptor
 
 
-def holder_of(path: Path) -> str:
+def holder_of(path: str) -> str:
     """Return who wrote their name into a lock file."""
     try:
-        holder = json.loads(path.read_text())
+        with open(path, encoding="utf-8") as stream:  # noqa: PTH123
+            holder = loads(stream.read())
         return "%(user)s on %(host)s (process %(pid)s, since %(since)s: %(command)s)" % holder
     except (OSError, ValueError, KeyError, TypeError):
         return "another command that left no name"

@@ -7,26 +7,28 @@ for another longer than its queue is full, and a place that fails here goes on p
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 from provisioning.node import stream
 from provisioning.node.arrival import Folder, Sorter
+from provisioning.node.quick import loads
 from provisioning.node.stream import BEAT, BLOCK, BROKEN, END, ORDER, Frame, NoDoorError, Waiting, started
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional
+
     from provisioning.node.doors import Way
+
+    Tell = Callable[[Dict[str, Any]], None]
 
 STALL_SECONDS = 12
 BEAT_SECONDS = 1
 CREDIT = 1 << 20
 UNBOUNDED = 1 << 50
 """For what the driver sends: it counts itself what has not been acknowledged."""
-
-Tell = Callable[[Dict[str, Any]], None]
 
 
 class Hop:
@@ -127,7 +129,7 @@ class Hop:
                 if frame is None:
                     break
                 if frame.kind == ORDER:
-                    self._sorter.order(json.loads(frame.unpack()))
+                    self._sorter.order(loads(frame.unpack()))
                 elif frame.kind == BLOCK:
                     self._sorter.take(frame.unpack())
                 elif frame.kind == END:

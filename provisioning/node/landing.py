@@ -88,9 +88,9 @@ def _control(folder: str) -> str:
     return path
 
 
-def stage(folder: str) -> Path:
+def stage(folder: str) -> str:
     """Return the folder in which files arrive; on the same file system as their final names."""
-    return control(folder) / "stage"
+    return _control(folder) + "/stage"
 
 
 def read_marker(folder: str) -> Optional[Dict[str, Any]]:
@@ -104,7 +104,7 @@ def read_marker(folder: str) -> Optional[Dict[str, Any]]:
 def write_marker(folder: str, marker: Dict[str, Any]) -> None:
     """Write the marker, and with it the digest of what it names: most often it is asked for that alone."""
     digest = tree.content_digest((path, row[0], row[4]) for path, row in marker["files"].items())
-    tree.write_json(str(control(folder) / "manifest.json"), dict(marker, schema=SCHEMA, digest=digest))
+    tree.write_json(_control(folder) + "/manifest.json", dict(marker, schema=SCHEMA, digest=digest))
 
 
 def environment_stamp(python: str) -> Optional[List[int]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict
 
 from provisioning.node.room import nearest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Dict
+
     from provisioning.node.bootstrap import Channel
 
+MARK = ".timeeval-token-"
 STALE_SECONDS = 86400
 """Tokens this old were left by a run that was killed."""
 
@@ -25,20 +27,21 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     """
     del channel
     seen: Dict[str, Any] = {}
-    prefix = ".timeeval-token-%s-" % args["run"]
+    prefix = "%s%s-" % (MARK, args["run"])
     for path in args["paths"]:
-        folder = Path(nearest(path))
-        token = folder / (prefix + args["node"])
+        folder = nearest(path)
+        own = prefix + args["node"]
         if args["action"] == "leave":
             with contextlib.suppress(OSError):
-                os.close(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+                os.close(os.open(folder + "/" + own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
         elif args["action"] == "look":
-            seen[path] = sorted(
-                entry.name[len(prefix) :] for entry in folder.iterdir() if entry.name.startswith(prefix)
-            )
+            names = os.listdir(folder)  # noqa: PTH208 - here and below: pathlib takes longer to load than this to run
+            seen[path] = sorted(name[len(prefix) :] for name in names if name.startswith(prefix))
         else:
-            for entry in folder.glob(".timeeval-token-*"):
-                with contextlib.suppress(OSError):
-                    if entry == token or time.time() - entry.lstat().st_mtime > STALE_SECONDS:
-                        entry.unlink()
+            for name in os.listdir(folder):  # noqa: PTH208
+                if name.startswith(MARK):
+                    with contextlib.suppress(OSError):
+                        file = folder + "/" + name
+                        if name == own or time.time() - os.lstat(file).st_mtime > STALE_SECONDS:
+                            os.unlink(file)  # noqa: PTH108
     return {"seen": seen}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found] # as in the bootstrap
 import os
-import signal
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from provisioning.node import codec, stream, tree
 from provisioning.node.arrival import Folder
@@ -13,8 +12,10 @@ from provisioning.node.hop import BEAT_SECONDS, Hop
 from provisioning.node.landing import Rights
 from provisioning.node.stream import NoDoorError, started
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from typing import Any, Dict, Optional, Tuple
 
     from provisioning.node.bootstrap import Channel
     from provisioning.node.doors import Door, Way

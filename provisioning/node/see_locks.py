@@ -20,7 +20,7 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
     del channel
     locked = _locked()
     files = {folder: Path(file) for folder, file in args["locks"].items()}
-    held = {folder: holder_of(file) for folder, file in files.items() if _inode(file) in locked}
+    held = {folder: holder_of(str(file)) for folder, file in files.items() if _inode(file) in locked}
     entries, broken = history.read(args["history"])
     return {"held": held, "entries": len(entries), "broken": broken}
 

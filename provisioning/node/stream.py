@@ -7,14 +7,17 @@ from its byte `from` on, one after another, cut anywhere. Nodes pass frames on a
 from __future__ import annotations
 
 import collections
-import json
 import os
 import select
 import struct
 import threading
-from typing import Any, Callable, Deque, List, NamedTuple, Optional
 
 from provisioning.node import codec
+from provisioning.node.quick import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, List, Optional
 
 HEAD = struct.Struct(">cBII")
 ORDER, BLOCK, BEAT, END = b"O", b"B", b"H", b"E"
@@ -31,13 +34,22 @@ class NoDoorError(Exception):
     """Nobody can be let in here, or reached from here."""
 
 
-class Frame(NamedTuple):
+class Frame:
     """One frame: what it is, how it is packed, its size unpacked, and its packed bytes."""
 
-    kind: bytes
-    codec: int = codec.RAW
-    size: int = 0
-    packed: bytes = b""
+    __slots__ = ("codec", "kind", "packed", "size")
+
+    def __init__(self, kind: bytes, by: int = codec.RAW, size: int = 0, packed: bytes = b"") -> None:
+        self.kind = kind
+        self.codec = by
+        self.size = size
+        self.packed = packed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and self.head() == other.head() and self.packed == other.packed
+
+    def __hash__(self) -> int:
+        return hash((self.head(), self.packed))
 
     def head(self) -> bytes:
         """Return the bytes that go before `packed`."""
@@ -56,7 +68,7 @@ def made(kind: bytes, data: bytes, by: int) -> Frame:
 
 def order(rows: List[Any], by: int) -> Frame:
     """Pack an order."""
-    return made(ORDER, json.dumps(rows, separators=(",", ":")).encode("ascii"), by)
+    return made(ORDER, dumps(rows).encode("ascii"), by)
 
 
 def parse(data: bytes) -> Frame:

@@ -207,3 +207,13 @@ def test_what_is_no_json_is_a_value_error(text: str, halves: object, monkeypatch
     monkeypatch.setattr(quick, "_HALVES", halves)
     with pytest.raises(ValueError):  # noqa: PT011 - of either kind
         quick.loads(text)
+
+
+@pytest.mark.parametrize("program", ["observe_datasets", "hold_locks", "relay"])
+def test_what_runs_with_every_difference_loads_little(program: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(quick.__file__).parents[2])!r}); import provisioning.node.{program}"
+    )
+    heavy = "print(*{'enum', 'json', 'pathlib', 're', 'subprocess', 'typing'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"{code}; {heavy}"], check=True, capture_output=True)
+    assert done.stdout.split() == []

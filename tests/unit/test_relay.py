@@ -140,7 +140,7 @@ def test_a_chain_passes_on_what_it_receives(source: Path, tmp_path: Path) -> Non
     assert marker is not None
     assert marker["files"].keys() == FILES.keys()
     for node in (one, two):
-        assert not any(file.is_file() for file in landing.stage(str(node.target)).rglob("*"))
+        assert not any(file.is_file() for file in Path(landing.stage(str(node.target))).rglob("*"))
         assert {file.stat().st_mode & 0o777 for file in node.target.rglob("*.csv")} == {0o644}
 
 
