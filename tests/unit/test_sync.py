@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ import pytest
 from provisioning import locks
 from provisioning.errors import LockedError, ProvisionError, UsageError
 from provisioning.inventory import Cluster, DatasetFolder, Environment, Node
-from provisioning.launch import open_session
+from provisioning.launch import Session, open_session
 from provisioning.locks import hold, within
 from provisioning.node import mark_places
 from provisioning.plan import Job, run
@@ -85,6 +86,26 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(cluster: Cluster, sync
     assert "copy 4 files to" in "\n".join(lines(report, dry_run=True))
     assert not target(cluster).exists()
     assert not Path(cluster.state).exists()
+
+
+def test_who_is_connected_is_asked_while_others_log_in(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def late(cluster: Cluster, node: Node, *, anew: bool) -> Session:
+        if node.name == "beta" and not asked.wait(60):
+            raise ProvisionError("alpha was not asked")
+        return open_session(cluster, node, anew=anew)
+
+    def heard(name: str, event: dict[str, object]) -> None:
+        if name == "alpha" and event["title"] == "observe datasets":
+            asked.set()
+
+    monkeypatch.setattr("provisioning.plan.open_session", late)
+    nodes = tuple(Node(name, is_driver=True) for name in ("alpha", "beta"))
+    job = Job(cluster, nodes, [Datasets(tmp_path / "cache")], Fanout(), dry_run=True, on_event=heard)
+    assert [node.state for node in run(job).nodes] == ["due", "due"]
 
 
 def test_a_changed_byte_is_found_and_only_that_file_is_sent(cluster: Cluster, sync: Callable[..., Report]) -> None:
