@@ -5,6 +5,7 @@ Every test here runs against real nodes. A cluster that cannot start fails each 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -123,17 +124,21 @@ class Commands:
             check=False,
         )
 
-    def start(self, command: str, *args: str | Path) -> subprocess.Popen[str]:
-        """Start a command in a session of its own, as a terminal would; its output is read from ``stdout``."""
-        process = subprocess.Popen(
-            self.argv(command, *args),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, command: str, *args: str | Path, output: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command in a session of its own, as a terminal would.
+
+        Its output is read from ``stdout``, or goes to a file that can be read while it runs.
+        """
+        with contextlib.nullcontext() if output is None else output.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                self.argv(command, *args),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file or subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
         self.started.append(process)
         return process
 

@@ -21,6 +21,8 @@ from engine_run import (
     until,
 )
 
+from timeeval.engines.dask_settings import DaskSettings
+from timeeval.engines.hosts import SETTLE_SECONDS
 from timeeval.run.model import HostLost, Interrupted, Outcome, Reported
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -77,13 +79,15 @@ MARKS = "/var/tmp/timeeval-takeover-marks"
 
 
 def counted(seconds):
-    """Leave a line for each execution, then compute for a while."""
+    """Leave a line for each execution, then compute for a while, or until there is a file that says it is over."""
     import time
 
     def work():
         with Path(MARKS).open("a", encoding="utf-8") as file:
             file.write("executed\n")
-        time.sleep(seconds)
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends and not Path(f"{MARKS}-over").exists():
+            time.sleep(0.1)
 
     return work
 
@@ -105,11 +109,12 @@ def test_schedulers_node_is_lost_and_what_runs_elsewhere_goes_on(sandbox, enviro
 
     async def scenario():
         async with Run(environment, lease=20) as run:
-            await run.submit("during", "node3", counted(30))
+            await run.submit("during", "node3", counted(100))
             await until(lambda: node.exec(["sh", "-c", f"cat {MARKS} || true"]).stdout)
             with sandbox.off("node1"):
                 await run.lost("node1", 30)
                 await sent_until_ok(run, "meanwhile", "node2")
+                await asyncio.to_thread(node.exec, ["touch", f"{MARKS}-over"])
                 during = await run.outcome("during", 60)
                 await run.ok("then", "node3", 60)
             return during, run.events
@@ -119,12 +124,18 @@ def test_schedulers_node_is_lost_and_what_runs_elsewhere_goes_on(sandbox, enviro
     finally:
         sandbox.heal()
         sandbox.wait()
-        marks = node.exec(["sh", "-c", f"cat {MARKS}; rm -f {MARKS}"]).stdout
+        marks = node.exec(["sh", "-c", f"cat {MARKS}; rm -f {MARKS} {MARKS}-over"]).stdout
     assert isinstance(during, Reported)
     assert during.report.outcome is Outcome.OK
     assert marks.split() == ["executed"]
     assert not any(isinstance(event, Interrupted) and not event.cancelled for event in events)
     sweep(environment, "node1")
+
+
+async def lease_over(run, host):
+    """Wait until a host was cut off, and then its lease was over as far as the driver knows."""
+    lost = await run.lost(host, LEASE + CLEAN_SECONDS)
+    return await run.wait_for(lambda event: isinstance(event, HostLost) and event is not lost, LEASE + CLEAN_SECONDS)
 
 
 @pytest.mark.parametrize("fault", ["cut_off", "frozen"])
@@ -135,10 +146,7 @@ def test_schedulers_node_is_back_after_its_lease_and_has_ended_what_it_had(sandb
             await run.submit("during", "node2", counted(12))
             await until(lambda: is_busy(sandbox, "node1"))
             with getattr(sandbox, fault)("node1"):
-                # first it is cut off, then its lease is over
-                await until(
-                    lambda: sum(isinstance(event, HostLost) for event in run.events) == 2, LEASE + CLEAN_SECONDS
-                )
+                await lease_over(run, "node1")
                 await sent_until_ok(run, "meanwhile", "node3")
             await until(lambda: "node1" not in left_on(sandbox))
             await run.ok("then", "node2")
@@ -168,7 +176,9 @@ def test_a_node_that_cannot_be_heard_is_lost_and_cleans_itself(sandbox, environm
                 if fault == "cut_off":
                     await until(lambda: "node2" not in left_on(sandbox), LEASE + CLEAN_SECONDS)
                 else:
-                    await asyncio.sleep(lost.fenced_after)  # one that thaws within its lease goes on, as it should
+                    # one that thaws within its lease goes on, as it should; a beat may have come after the last answer
+                    over = await lease_over(run, "node2")
+                    await asyncio.sleep(over.fenced_after - DaskSettings().grace - SETTLE_SECONDS + 1)
             await until(lambda: "node2" not in left_on(sandbox), LEASE + CLEAN_SECONDS)
 
     asyncio.run(scenario())

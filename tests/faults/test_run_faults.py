@@ -62,7 +62,7 @@ def test_killed_driver_loses_nothing_and_resume_runs_the_rest(
     provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path
 ) -> None:
     script = EXPERIMENTS / "slow.py"
-    driver = commands.start("timeeval-run", script, "--cluster", provisioned, "--results", results, "--", "1.0", "18")
+    driver = commands.start("timeeval-run", script, "--cluster", provisioned, "--results", results, "--", "1.0", "12")
     wait_until(lambda: finished_in(results) >= 4 or driver.poll() is not None, 100, "four finished experiments")
     commands.kill(driver)
     folder = folder_of(results)
@@ -73,15 +73,15 @@ def test_killed_driver_loses_nothing_and_resume_runs_the_rest(
     )
 
     done = commands.run(
-        "timeeval-run", script, "--cluster", provisioned, "--resume", folder, "--", "1.0", "18", seconds=150
+        "timeeval-run", script, "--cluster", provisioned, "--resume", folder, "--", "1.0", "12", seconds=150
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = rows(commands, folder)
-    assert [row["outcome"] for row in found] == ["ok"] * 18
+    assert [row["outcome"] for row in found] == ["ok"] * 12
     with Journal.read(folder / FILE_NAME) as journal:
         numbers = [row.number for row in journal.rows()]
     assert numbers.count(1) >= before, "what was finished is not computed again"
-    assert len((folder / "results.csv").read_text(encoding="utf-8").splitlines()) == 19
+    assert len((folder / "results.csv").read_text(encoding="utf-8").splitlines()) == 13
     assert left_on_nodes(sandbox) == {}
 
 
@@ -118,10 +118,12 @@ def test_node_that_dies_in_a_run_is_replaced_by_the_others(
     )
     wait_until(lambda: finished_in(results) >= 3 or driver.poll() is not None, 100, "three finished experiments")
     with sandbox.off("node3"):
-        output, _ = driver.communicate(timeout=150)
-        assert driver.returncode in (0, 4, 8), output
-        found = rows(commands, folder_of(results))
-        assert [row["outcome"] for row in found] == ["ok"] * 18, output
+        wait_until(lambda: finished_in(results) == 18 or driver.poll() is not None, 150, "18 outcomes without node3")
+    # on again, it has the files of what had ended there
+    output, _ = driver.communicate(timeout=100)
+    assert driver.returncode in (0, 4, 8), output
+    found = rows(commands, folder_of(results))
+    assert [row["outcome"] for row in found] == ["ok"] * 18, output
     with Journal.read(folder_of(results) / FILE_NAME) as journal:
         assert {row.host for row in journal.rows()} <= set(NODES)
 
