@@ -132,7 +132,7 @@ def test_node_freezes_and_is_back_within_the_lease(
 def test_schedulers_node_freezes_and_another_takes_its_place_until_it_is_back(
     provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path, marks: str
 ) -> None:
-    driver = Driver(commands, provisioned, results, marks, lease=40, seconds=4, experiments=18)
+    driver = Driver(commands, provisioned, results, marks, lease=40, seconds=4, experiments=12)
     driver.wait_for(3)
     anew = "ls /srv/timeeval/state/runs/*/scheduler-2.log 2>/dev/null; true"
     with sandbox.frozen("node1"):
@@ -141,8 +141,8 @@ def test_schedulers_node_freezes_and_another_takes_its_place_until_it_is_back(
     output = driver.end()
 
     found = rows(commands, folder_of(results))
-    assert [row["outcome"] for row in found] == ["ok"] * 18
-    assert executions(sandbox, marks) == 18, "nothing runs twice"
+    assert [row["outcome"] for row in found] == ["ok"] * 12
+    assert executions(sandbox, marks) == 12, "nothing runs twice"
     assert "Dask is started anew: node1, where its scheduler is, is not reached" in output
     with Journal.read(folder_of(results) / FILE_NAME) as journal:
         assert journal.superseded() == []
