@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
+
+LARGEST: Final = 1 << 60
+"""Bytes; nothing that is sent holds more."""
 
 WINDOW = 5
 """Seconds that a node must have waited for the next one, without a pause."""
@@ -46,9 +49,18 @@ class Pace:
         self._after, self._seen = after, {name: [] for name in after}
 
     def note(self, name: str, tick: Mapping[str, Any], now: float) -> None:
-        """Take what a node says every second."""
+        """Take what a node says every second.
+
+        Raises
+        ------
+        ValueError
+            When it says what is no number of bytes.
+        """
         if name in self._seen:
-            self._seen[name].append(_Seen(now, int(tick["got"]), int(tick["passed"]), bool(tick["waits"])))
+            got, passed = int(tick["got"]), int(tick["passed"])
+            if not (0 <= got <= LARGEST and 0 <= passed <= LARGEST):
+                raise ValueError("a node said what is no number of bytes")
+            self._seen[name].append(_Seen(now, got, passed, bool(tick["waits"])))
 
     def slowest(self) -> str | None:
         """Return the node that should let go of the one after it; None while none is slow."""

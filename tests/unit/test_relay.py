@@ -395,3 +395,14 @@ def test_offsets_may_lie_beyond_4_gib(tmp_path: Path) -> None:
     order, block, end = frames([item], codec.RAW)
     assert json.loads(order.unpack()) == [[0, "huge", (5 << 30) + 7, "0" * 64, (5 << 30) - 3]]
     assert (block.unpack(), end.kind) == (b"\0\0\0the end", END)
+
+
+@pytest.mark.parametrize("wrong", [{"got": 10**400}, {"passed": 10**400}, {"got": -1}])
+def test_bytes_that_no_node_can_have_are_refused_before_speeds_are_told_from_them(wrong: dict[str, int]) -> None:
+    pace = Pace()
+    pace.begin({"a": "b"})
+    for second in range(8):
+        pace.note("a", {"got": second, "passed": 0, "waits": True}, float(second))
+    with pytest.raises(ValueError, match="no number of bytes"):
+        pace.note("a", {"got": 8, "passed": 0, "waits": True} | wrong, 8.0)
+    assert pace.slowest() == "a"
