@@ -196,7 +196,7 @@ def test_what_experiments_have_in_common_comes_to_a_worker_once(
     assert results_of(run) == [Status.OK] * 8
     assert len(parts) == len(set(parts)) > 0
     assert max(size for do, size in sent if do != "part") < 50_000
-    assert sum(size for _, size in sent) < 4 * len(ballast)  # eight times that would be more than eight
+    assert sum(size for _, size in sent) < 4 * len(ballast)  # whole jobs would be more than eight times that
 
 
 def test_a_worker_that_was_started_anew_gets_again_what_experiments_have_in_common(
