@@ -21,6 +21,7 @@ from provisioning.receipt import load
 from provisioning.report import size_text
 from provisioning.resources.host import managed_paths
 from provisioning.runlog import RunLog
+from provisioning.shapes import Shape, shaped
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -33,6 +34,11 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "timeeval.clean/1"
 CLEAN = "provisioning.node.clean"
+ANSWER: Shape = {
+    "ours": [{"key": str, "title": str, "files": int, "bytes": int}],
+    "left": [{"title": str, "why": str, "wrong": bool}],
+    "failed": (str,),
+}
 
 Survey = Mapping[str, Any]
 Found = Mapping[str, Survey | ProvisionError]
@@ -166,7 +172,7 @@ def _ask(
     nodes: Sequence[Node], cluster: Cluster, sessions: Mapping[str, Session], questions: Mapping[str, Any]
 ) -> dict[str, Survey | ProvisionError]:
     def one(node: Node) -> Survey:
-        return sessions[node.name].call(CLEAN, questions[node.name])
+        return shaped(sessions[node.name].call(CLEAN, questions[node.name]), ANSWER, node.name, CLEAN)
 
     return dict(for_each(nodes, one, parallel=cluster.limits.parallel))
 
@@ -221,7 +227,8 @@ def _remove(
     keys = [item["key"] for item in found["ours"]]
     with ExitStack() as stack:
         locks.hold(stack, session, _held(cluster, keys))
-        return session.call(CLEAN, {**question, "remove": keys}, on_event=tell)
+        answer = session.call(CLEAN, {**question, "remove": keys}, on_event=tell)
+        return shaped(answer, ANSWER, session.node.name, CLEAN)
 
 
 def _held(cluster: Cluster, keys: Sequence[str]) -> dict[str, Any]:

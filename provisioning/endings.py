@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -75,7 +76,10 @@ def understood(
 def senseless(host: str, error: object, *, program: str = "its agent") -> NodeError:
     """Make the error of an answer that is not what was agreed."""
     remedy = "see whether that machine is well, and whose it is"
-    return NodeError(f"{program} said what makes no sense: {error!r}", host=host, remedy=remedy)
+    found = NodeError(f"{program} said what makes no sense: {error!r}", host=host, remedy=remedy)
+    if isinstance(error, Exception):
+        found.details = "".join(traceback.format_exception(error))
+    return found
 
 
 def ended_early(host: str, program: str, *, status: int | None, noise: str, tail: str) -> ProvisionError:

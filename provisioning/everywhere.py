@@ -13,6 +13,7 @@ from provisioning.noderange import fold
 from provisioning.parallel import for_each
 from provisioning.plain import plain
 from provisioning.runlog import RunLog
+from provisioning.shapes import Shape, shaped
 
 if TYPE_CHECKING:
     from provisioning.inventory import Node
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "timeeval.exec/1"
 RUN = "provisioning.node.run_command"
+ANSWER: Shape = {"status": int, "output": str, "cut": int, "silent": bool}
 MOST = 1 << 20
 """Bytes of output per node that are kept."""
 
@@ -61,12 +63,13 @@ def execute(
 
     def one(node: Node) -> dict[str, Any]:
         with open_session(cluster, node) as session:
-            return session.call(
+            answer = session.call(
                 RUN,
                 args,
                 timeout=patience + GRACE_SECONDS,
                 on_event=lambda event: on_event(node.name, event),
             )
+            return shaped(answer, ANSWER, node.name, RUN)
 
     with RunLog(cluster, "exec", [node.name for node in nodes]) as kept:
         outcomes = for_each(nodes, one, parallel=cluster.limits.parallel)

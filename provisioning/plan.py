@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provisioning.endings import NONSENSE, senseless
 from provisioning.errors import ChangedError, NodeError, ProvisionError
 from provisioning.launch import open_session
 from provisioning.observing import Observation, Wanted, observe
@@ -152,7 +153,11 @@ class _State:
                 # what the driver could not bring was not asked for again, and is due as before
                 before = self.differences.get(node.name, {})
                 left = {name: each for name, each in before.items() if name in self.wanted.errors}
-                self.differences[node.name] = left | self.wanted.differences(node, self.observations[node.name])
+                try:
+                    self.differences[node.name] = left | self.wanted.differences(node, self.observations[node.name])
+                except NONSENSE as error:  # of what it says, for what is wanted has been decided
+                    self.differences[node.name] = left
+                    self.fail(node, senseless(node.name, error))
 
     def _ask(self, node: Node, questions: Mapping[str, Any]) -> None:
         self.observations[node.name] = observe(self.sessions[node.name], questions, self.job.teller(node))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from provisioning import history, locks
+from provisioning import cleaning, history, locks
 from provisioning import receipt as receipts
 from provisioning.cleaning import Wish, clean
 from provisioning.commands import Options
@@ -139,6 +139,17 @@ def test_what_is_ours_goes_and_datasets_only_on_demand(
     assert names(node) == set()
     assert not (node / "data").exists()
     assert sweep(everything=True) == (0, ["nothing of ours is there"])
+
+
+def test_an_answer_of_another_shape_is_the_nodes_error(
+    sweep: Callable[..., tuple[int, list[str]]], node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(node)
+    monkeypatch.setattr(cleaning, "CLEAN", "node_programs.liar")
+    code, lines = sweep(everything=True)
+    assert code == 4
+    assert [line for line in lines if "node_programs.liar said what makes no sense" in line] == lines
+    assert names(node) == before
 
 
 def test_what_carries_no_mark_is_refused(sweep: Callable[..., tuple[int, list[str]]], tmp_path: Path) -> None:

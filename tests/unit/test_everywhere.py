@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from provisioning import everywhere
 from provisioning.commands import Options
 from provisioning.errors import UnreachableError, UsageError
 from provisioning.everywhere import execute, folded
@@ -38,6 +39,16 @@ def test_arguments_arrive_as_they_are_and_no_shell_reads_them(run: Callable[...,
 def test_a_status_and_a_signal_are_told(run: Callable[..., tuple[int, list[str]]]) -> None:
     assert run("sh", "-c", "echo no; exit 3") == (4, ["here: ended with status 3", "no"])
     assert run("sh", "-c", "kill -9 $$") == (4, ["here: was ended by signal 9"])
+
+
+def test_an_answer_of_another_shape_is_the_nodes_error(
+    run: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everywhere, "RUN", "node_programs.liar")
+    code, (line,) = run("true")
+    assert code == 4
+    assert line.startswith("error here: node_programs.liar said what makes no sense: {'ours'")
+    assert json.loads(run("true", as_json=True)[1][0])["error"]["kind"] == "NodeError"
 
 
 def test_what_is_not_there_is_one_line(run: Callable[..., tuple[int, list[str]]]) -> None:

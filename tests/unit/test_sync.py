@@ -12,18 +12,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from provisioning import locks
-from provisioning.errors import LockedError, ProvisionError, UsageError
+from provisioning.errors import LockedError, NodeError, ProvisionError, UsageError
 from provisioning.inventory import Cluster, DatasetFolder, Environment, Node
 from provisioning.launch import Session, open_session
 from provisioning.locks import hold, within
 from provisioning.node import mark_places
 from provisioning.plan import Job, run
 from provisioning.report import Report, lines
-from provisioning.resources.base import Needs, OnEvent, Task
+from provisioning.resources.base import Difference, Needs, OnEvent, Task
 from provisioning.resources.datasets import Datasets, Folder
 from provisioning.transfer.fanout import Fanout
 
@@ -327,6 +328,23 @@ def test_an_answer_that_cannot_be_read_is_the_nodes_error(cluster: Cluster, tmp_
     assert (error.host, error.message) == ("alpha", "internal error: KeyError: 'failed'")
     assert "_settle" in error.details
     assert report.exit_code() == 1
+
+
+class _Astonished(Datasets):
+    """Meets an observation that is not what was agreed."""
+
+    def difference(self, *args: Any, **more: Any) -> Difference:
+        del args, more
+        raise KeyError("room")
+
+
+def test_an_observation_that_cannot_be_read_is_the_nodes_error(cluster: Cluster, tmp_path: Path) -> None:
+    report = run(Job(cluster, cluster.nodes, [_Astonished(tmp_path / "cache")], Fanout()))
+    error = report.nodes[0].error
+    assert isinstance(error, NodeError)
+    assert (error.host, error.message) == ("alpha", "its agent said what makes no sense: KeyError('room')")
+    assert "difference" in error.details
+    assert report.exit_code() == 4
 
 
 def test_a_lock_is_free_after_its_holder_was_killed(cluster: Cluster, sync: Callable[..., Report]) -> None:
