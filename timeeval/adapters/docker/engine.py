@@ -26,7 +26,7 @@ _DEFAULT_ENGINE: Final = "unix:///var/run/docker.sock"
 #: Longest single request that waits for a container: idle connections are cut by some proxies.
 _POLL_SECONDS: Final = 60.0
 #: How long the engine may be away (a restart with live-restore) while a container runs.
-_ABSENCE_SECONDS: Final = 120.0
+_ABSENCE_SECONDS: Final = 60.0
 #: Exit code of a first process that was ended by SIGKILL.
 KILLED: Final = 137
 #: What Podman says of a container whose command is not there, or is no program; it gives no exit code then.
