@@ -42,7 +42,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_it_shows_the_studies_and_ends_with_a_driver_that_is_killed(installed, tmp_path):
     url = f"sqlite:///{tmp_path}/s3cret.sqlite"
-    optuna.create_study(storage=url, study_name="mine")
+    storage = optuna.storages.RDBStorage(url)
+    optuna.create_study(storage=storage, study_name="mine")
+    storage.engine.dispose()
     environment = {**os.environ, "PYTHONPATH": installed}
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, url], stdout=subprocess.PIPE, text=True, env=environment
