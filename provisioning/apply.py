@@ -146,12 +146,13 @@ class Wave:
         followers = [node.name for node in nodes if self._follows(node.name)]
         with ThreadPoolExecutor(self.cluster.limits.parallel) as pool:
             running: dict[str, Future[ProvisionError | None]] = {}
-            work = {node.name: (node, differences[node.name]) for node in nodes}
+            work = {node.name: node for node in nodes}
+
+            def one(node: Node) -> None:
+                self._settle(node, differences[node.name])
 
             def settle(names: Iterable[str]) -> None:
-                running.update(
-                    {name: pool.submit(lambda pair: guarded(self._settle, *pair), work[name]) for name in names}
-                )
+                running.update({name: pool.submit(guarded, one, work[name]) for name in names})
 
             def arrived(arrival: Arrival) -> None:
                 if arrival.error is not None:

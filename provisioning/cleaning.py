@@ -21,13 +21,13 @@ from provisioning.receipt import load
 from provisioning.report import size_text
 from provisioning.resources.host import managed_paths
 from provisioning.runlog import RunLog
-from provisioning.shapes import Shape, shaped
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
     from provisioning.launch import Session
     from provisioning.receipt import Receipt
     from provisioning.resources.base import OnEvent
+    from provisioning.shapes import Shape
     from provisioning.transfer.base import OnNodeEvent
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def _ask(
     nodes: Sequence[Node], cluster: Cluster, sessions: Mapping[str, Session], questions: Mapping[str, Any]
 ) -> dict[str, Survey | ProvisionError]:
     def one(node: Node) -> Survey:
-        return shaped(sessions[node.name].call(CLEAN, questions[node.name]), ANSWER, node.name, CLEAN)
+        return sessions[node.name].call(CLEAN, questions[node.name], shape=ANSWER)
 
     return dict(for_each(nodes, one, parallel=cluster.limits.parallel))
 
@@ -227,8 +227,7 @@ def _remove(
     keys = [item["key"] for item in found["ours"]]
     with ExitStack() as stack:
         locks.hold(stack, session, _held(cluster, keys))
-        answer = session.call(CLEAN, {**question, "remove": keys}, on_event=tell)
-        return shaped(answer, ANSWER, session.node.name, CLEAN)
+        return session.call(CLEAN, {**question, "remove": keys}, on_event=tell, shape=ANSWER)
 
 
 def _held(cluster: Cluster, keys: Sequence[str]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from provisioning.noderange import fold
 from provisioning.parallel import for_each
 from provisioning.plain import plain
 from provisioning.runlog import RunLog
-from provisioning.shapes import Shape, shaped
 
 if TYPE_CHECKING:
     from provisioning.inventory import Node
+    from provisioning.shapes import Shape
     from provisioning.transfer.base import OnNodeEvent
 
 SCHEMA = "timeeval.exec/1"
@@ -63,13 +63,13 @@ def execute(
 
     def one(node: Node) -> dict[str, Any]:
         with open_session(cluster, node) as session:
-            answer = session.call(
+            return session.call(
                 RUN,
                 args,
                 timeout=patience + GRACE_SECONDS,
                 on_event=lambda event: on_event(node.name, event),
+                shape=ANSWER,
             )
-            return shaped(answer, ANSWER, node.name, RUN)
 
     with RunLog(cluster, "exec", [node.name for node in nodes]) as kept:
         outcomes = for_each(nodes, one, parallel=cluster.limits.parallel)

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Self
 from provisioning import frames
 from provisioning.conversation import Conversation, Data
 from provisioning.errors import ProvisionError
+from provisioning.shapes import shaped
 from provisioning.ssh import Endpoint, explain, resolve
 from provisioning.wires import LocalWire, SSHWire, Wire, retire
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
     from provisioning.process import Process, start
+    from provisioning.shapes import Shape
 
 __all__ = ["Conversation", "Process", "Session", "open_session", "start"]
 
@@ -89,6 +91,7 @@ class Session:
         data: Data | None = None,
         also: Sequence[str] = (),
         more: bool = False,
+        shape: Shape = dict,
     ) -> dict[str, Any]:
         """Run a program on the node and wait for its result.
 
@@ -109,6 +112,8 @@ class Session:
             Modules that the program imports by names which `args` tell.
         more : bool
             Whether the interpreter there is kept for a next program: of one that has no threads of its own.
+        shape : Shape
+            What the answer must look like.
 
         Returns
         -------
@@ -117,7 +122,7 @@ class Session:
         Raises
         ------
         NodeError
-            When the program raised, died, or was silent for too long.
+            When the program raised, died, was silent for too long, or answers with another shape.
         UnreachableError
             When the node was lost.
         """
@@ -132,7 +137,7 @@ class Session:
                 if feeder is not None and feeder.error is not None:
                     raise feeder.error from error
                 raise
-            return conversation.result or {}
+            return shaped(conversation.result or {}, shape, self.node.name, program)
 
     def open(
         self,

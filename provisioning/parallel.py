@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from provisioning.errors import ProvisionError, UnreachableError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["for_each", "guarded", "together"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -90,15 +89,13 @@ def together(calls: Iterable[Callable[[], object]]) -> None:
         thread.join()
 
 
-def guarded(fn: Callable[Concatenate[Node, P], T], node: Node, *args: P.args, **kwargs: P.kwargs) -> T | ProvisionError:
+def guarded(fn: Callable[[Node], T], node: Node) -> T | ProvisionError:
     """Call a function for a node; whatever it raises is that node's error.
 
     Parameters
     ----------
     fn : callable
     node : Node
-    *args, **kwargs
-        Of `fn`, behind the node.
 
     Returns
     -------
@@ -106,7 +103,7 @@ def guarded(fn: Callable[Concatenate[Node, P], T], node: Node, *args: P.args, **
         What `fn` returns, or a `ProvisionError` with the node as its host.
     """
     try:
-        return fn(node, *args, **kwargs)
+        return fn(node)
     except ProvisionError as error:
         if error.host is None:
             error.host = node.name

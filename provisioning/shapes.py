@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 from provisioning.endings import senseless
 
-__all__ = ["Shape", "fits", "shaped"]
+__all__ = ["Shape", "fits", "is_size", "shaped"]
+
+LARGEST: Final = 1 << 60
+"""Bytes; no folder holds more."""
 
 Shape = type | list[Any] | tuple[Any] | dict[str, Any]
 """A type; ``[shape]``, a list of such; ``(shape,)``, an object with any names and such values; ``{name: shape}``, an
@@ -32,6 +35,11 @@ def fits(value: object, shape: Shape) -> bool:
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(name in value and fits(value[name], shape[name]) for name in shape)
     return isinstance(value, shape) and not (shape is int and isinstance(value, bool))
+
+
+def is_size(value: object) -> TypeGuard[int]:
+    """Say whether a value can be a number of bytes."""
+    return isinstance(value, int) and 0 <= value <= LARGEST
 
 
 def shaped(answer: T, shape: Shape, host: str, program: str) -> T:

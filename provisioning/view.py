@@ -6,17 +6,15 @@ import logging
 import sys
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 from provisioning.plain import plain
+from provisioning.shapes import is_size
 
 log = logging.getLogger(__name__)
-
-LARGEST: Final = 1 << 60
-"""Bytes; no folder holds more."""
 
 
 class View:
@@ -56,7 +54,7 @@ class View:
                 self._titles[node] = title
                 log.info("%s: %s%s", node, title, plain(f": {event['error']}") if "error" in event else "")
             done, total = event.get("done"), event.get("total")
-            if event.get("unit") == "B" and _is_size(done) and _is_size(total):
+            if event.get("unit") == "B" and is_size(done) and is_size(total):
                 self._moving[f"{node} {title}"] = (done, total)
             if self._bar is not None:
                 self._draw(self._bar, node, title)
@@ -65,8 +63,3 @@ class View:
         bar.total = sum(total for _, total in self._moving.values()) or None
         bar.set_description(f"{node}: {title}"[:60], refresh=False)
         bar.update(sum(done for done, _ in self._moving.values()) - bar.n)
-
-
-def _is_size(value: object) -> TypeGuard[int]:
-    """Say whether a node's number can be shown: a node that is not well may send anything."""
-    return isinstance(value, int) and 0 <= value <= LARGEST

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
-LARGEST: Final = 1 << 60
-"""Bytes; nothing that is sent holds more."""
+from provisioning.shapes import is_size
 
 WINDOW = 5
 """Seconds that a node must have waited for the next one, without a pause."""
@@ -58,7 +57,7 @@ class Pace:
         """
         if name in self._seen:
             got, passed = int(tick["got"]), int(tick["passed"])
-            if not (0 <= got <= LARGEST and 0 <= passed <= LARGEST):
+            if not (is_size(got) and is_size(passed)):
                 raise ValueError("a node said what is no number of bytes")
             self._seen[name].append(_Seen(now, got, passed, bool(tick["waits"])))
 

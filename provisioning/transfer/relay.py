@@ -42,8 +42,6 @@ TRIES = 2
 """That one node may get wrong bytes, or lose its line, before it is given up."""
 
 SILENCE_SECONDS = 20
-"""What comes of words that an agent of ours does not say."""
-
 DOOR_SECONDS = 15
 WAY_SECONDS = 35
 ALIVE_SECONDS = 3

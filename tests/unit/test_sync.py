@@ -321,15 +321,6 @@ class _Puzzled(Datasets):
         raise KeyError("failed")
 
 
-def test_an_answer_that_cannot_be_read_is_the_nodes_error(cluster: Cluster, tmp_path: Path) -> None:
-    report = run(Job(cluster, cluster.nodes, [_Puzzled(tmp_path / "cache")], Fanout()))
-    error = report.nodes[0].error
-    assert isinstance(error, ProvisionError)
-    assert (error.host, error.message) == ("alpha", "internal error: KeyError: 'failed'")
-    assert "_settle" in error.details
-    assert report.exit_code() == 1
-
-
 class _Astonished(Datasets):
     """Meets an observation that is not what was agreed."""
 
@@ -338,13 +329,22 @@ class _Astonished(Datasets):
         raise KeyError("room")
 
 
-def test_an_observation_that_cannot_be_read_is_the_nodes_error(cluster: Cluster, tmp_path: Path) -> None:
-    report = run(Job(cluster, cluster.nodes, [_Astonished(tmp_path / "cache")], Fanout()))
+@pytest.mark.parametrize(
+    ("resource", "kind", "told"),
+    [
+        (_Puzzled, ProvisionError, ("internal error: KeyError: 'failed'", "_settle")),
+        (_Astonished, NodeError, ("its agent said what makes no sense: KeyError('room')", "difference")),
+    ],
+)
+def test_what_cannot_be_read_of_a_node_is_its_error(
+    cluster: Cluster, tmp_path: Path, resource: type[Datasets], kind: type[ProvisionError], told: tuple[str, str]
+) -> None:
+    report = run(Job(cluster, cluster.nodes, [resource(tmp_path / "cache")], Fanout()))
     error = report.nodes[0].error
-    assert isinstance(error, NodeError)
-    assert (error.host, error.message) == ("alpha", "its agent said what makes no sense: KeyError('room')")
-    assert "difference" in error.details
-    assert report.exit_code() == 4
+    assert type(error) is kind
+    assert (error.host, error.message) == ("alpha", told[0])
+    assert told[1] in error.details
+    assert report.exit_code() == {ProvisionError: 1, NodeError: 4}[kind]
 
 
 def test_a_lock_is_free_after_its_holder_was_killed(cluster: Cluster, sync: Callable[..., Report]) -> None:
