@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from timeeval.engines.hatch import carry
@@ -53,6 +53,7 @@ class Gateway:
         self._client = client
         self._voice = voice
         self._tasks: set[asyncio.Task[None]] = set()
+        self._futures: dict[str, tuple[str, Future]] = {}  # of each task its worker and its future, by its key
         self._scheduler_lost = asyncio.Event()
 
     async def serve(self) -> None:
@@ -72,21 +73,9 @@ class Gateway:
 
     async def _carry(self, task: str, jobs: list[str], details: list[str], key: str, worker: str) -> None:
         """Bring a parcel to its worker and say when it has ended; its reports take their own way."""
-        future: Future | None = None
         raw = [base64.b64decode(job) for job in jobs]
         try:
-            future = self._client.submit(
-                carry,
-                task,
-                raw,
-                details,
-                key=key,
-                workers=[worker],
-                allow_other_workers=False,
-                retries=0,
-                pure=False,
-            )
-            text = await future.result()
+            text = await self._on(worker, key, carry, task, raw, details)
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - see below
             # The task function turns all that an experiment does into a report: what is raised is the machinery's.
             if "scheduler-connection-lost" in str(error):
@@ -98,9 +87,24 @@ class Gateway:
                 self._voice.say(event="done", attempt=key)
             else:
                 self._voice.say(event="interrupted", attempt=key, reason="the worker's answer is no text")
+
+    async def _on(self, worker: str, name: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
+        """Run a function as the task of a name on a worker, and nowhere else."""
+        future = self._client.submit(
+            function,
+            *args,
+            key=name,
+            workers=[worker],
+            allow_other_workers=False,
+            retries=0,
+            pure=False,
+        )
+        self._futures[name] = (worker, future)
+        try:
+            return await future.result()
         finally:
-            if future is not None:
-                future.release()
+            self._futures.pop(name, None)
+            future.release()
 
 
 def reason_of(error: BaseException) -> str:

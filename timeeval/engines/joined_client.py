@@ -27,7 +27,7 @@ from timeeval.errors import EngineError
 from timeeval.evaluation import forbid_job
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 10.0
@@ -42,7 +42,6 @@ class JoinedGateway(Gateway):
     def __init__(self, client: Client, voice: Voice) -> None:
         super().__init__(client, voice)
         self._known: dict[str, dict[str, Any]] = {}  # what each worker says of itself, by its address
-        self._futures: dict[str, tuple[str, Future]] = {}  # of each task its worker and its future, by its key
         self._parts: dict[str, bytes] = {}  # what jobs have in common, by its SHA-256
         self._held: dict[tuple[str, str], asyncio.Task[None]] = {}  # what a worker has of that, or gets
         self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
@@ -180,24 +179,6 @@ class JoinedGateway(Gateway):
             self._interrupted(key, "its worker did not report it")
         finally:
             self._open.pop(key, None)
-
-    async def _on(self, worker: str, name: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401
-        """Run a function as the task of a name on a worker."""
-        future = self._client.submit(
-            function,
-            *args,
-            key=name,
-            workers=[worker],
-            allow_other_workers=False,
-            retries=0,
-            pure=False,
-        )
-        self._futures[name] = (worker, future)
-        try:
-            return await future.result()
-        finally:
-            self._futures.pop(name, None)
-            future.release()
 
     def _hear(self, event: tuple[float, Any]) -> None:
         """Take in the report of one of a bundle; what is not of that form is nobody's."""

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
 
@@ -131,10 +132,21 @@ class Anew:
         await until(lambda: run.engine._made > before)
 
 
-def test_dask_that_cannot_be_started_anew_is_tried_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        pytest.param(EngineError("its host is gone as well", host="host1"), "its host is gone as well", id="error"),
+        pytest.param(
+            RuntimeError("nobody thought of this"),
+            "RuntimeError: nobody thought of this (a defect of timeeval-run",
+            id="defect",
+        ),
+    ],
+)
+def test_dask_that_cannot_be_started_anew_is_tried_again(tmp_path, monkeypatch, caplog, error, told):
     async def once(start):
         if anew.calls == 2:
-            raise EngineError("its host is gone as well", host="host1")
+            raise error
         return await start()
 
     anew = Anew(monkeypatch, once)
@@ -149,6 +161,7 @@ def test_dask_that_cannot_be_started_anew_is_tried_again(tmp_path, monkeypatch):
 
     assert isinstance(outcome, Reported), outcome
     assert not any(isinstance(event, HostLost) for event in events)
+    assert re.search(f"Dask could not be started anew: .*{re.escape(told)}", caplog.text)
 
 
 def test_a_host_that_is_cut_off_is_not_fenced_when_dask_is_given_up(tmp_path, monkeypatch):

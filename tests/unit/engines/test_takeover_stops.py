@@ -91,28 +91,6 @@ def test_a_signal_while_dask_is_started_anew_ends_the_run_and_leaves_nothing(tmp
     asyncio.run(until(lambda: not processes_of("test"), 30))  # a host that is not reached ends what it has by itself
 
 
-def test_a_defect_while_dask_is_started_anew_is_told_and_it_is_tried_again(tmp_path, monkeypatch, caplog):
-    async def once(start):
-        if anew.calls == 2:
-            raise RuntimeError("nobody thought of this")
-        return await start()
-
-    anew = Anew(monkeypatch, once)
-
-    async def scenario():
-        async with Run(tmp_path) as run:
-            await anew.needed(tmp_path, run)
-            await run.submit("after", "sleep 0")
-            return await run.outcome("after", 60), run.events
-
-    outcome, events = asyncio.run(scenario())
-
-    assert isinstance(outcome, Reported), outcome
-    assert not any(isinstance(event, HostLost) for event in events)
-    assert "Dask could not be started anew: RuntimeError: nobody thought of this" in caplog.text
-    assert "a defect of timeeval-run" in caplog.text
-
-
 def test_a_defect_that_stays_loses_the_hosts_and_says_why(tmp_path, monkeypatch, caplog):
     async def never(_start):
         raise RuntimeError("nobody thought of this")
