@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from timeeval.adapters.docker.outcome import ContainerExit
+from timeeval.adapters.docker.outcome import KILLED, ContainerExit
 from timeeval.adapters.docker.settings import RUN_LABEL, EngineFacts
 from timeeval.adapters.docker.usage import metered
 from timeeval.errors import DockerAdapterInternalError, DockerAlgorithmFailedError, DockerMemoryError, TimeEvalError
@@ -27,8 +27,6 @@ _DEFAULT_ENGINE: Final = "unix:///var/run/docker.sock"
 _POLL_SECONDS: Final = 60.0
 #: How long the engine may be away (a restart with live-restore) while a container runs.
 _ABSENCE_SECONDS: Final = 60.0
-#: Exit code of a first process that was ended by SIGKILL.
-KILLED: Final = 137
 #: What Podman says of a container whose command is not there, or is no program; it gives no exit code then.
 _NO_COMMAND: Final = ("command that was not found", "OCI permission denied")
 

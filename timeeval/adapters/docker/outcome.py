@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass
+from typing import Final
 
 from timeeval.errors import (
     DockerAdapterInternalError,
@@ -34,6 +35,9 @@ class ContainerExit:
 
 
 _LOG_HINT = "Please consider log files (execution.log in the result folder of the experiment) for what it said"
+
+KILLED: Final = 137
+"""Exit code of a first process that was ended by SIGKILL."""
 
 _CODES = {
     125: "the container engine itself failed to run the command",
@@ -73,7 +77,7 @@ def failure_of(end: ContainerExit, image: str, memory_limit: int, host: str) -> 
             remedy="Give it more (task_memory_limit or memory_limit_overwrite), run fewer tasks per host, or use a "
             "smaller parameter setting",
         )
-    if end.code == 137:
+    if end.code == KILLED:
         return DockerAdapterInternalError(
             f"The container of {image} was ended by SIGKILL (exit code 137), but not for its memory limit{detail}",
             host=host,

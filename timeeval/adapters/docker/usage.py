@@ -4,7 +4,7 @@ A container's control group is gone with it, and asking for its state again and 
 So one thread sleeps until the kernel tells of the end of the first process (all others of the container have ended by
 then) and reads the counters before the engine removes them, which takes it some milliseconds. On a busy host the engine
 can be faster: then the latest look before counts, which is never older than a twentieth of the container's life (10 ms
-at least, 1 s at most). Such a look costs two reads of open files. What a container consumed that has ended before the
+at least, 1 s at most). Such a look costs three reads of open files. What a container consumed that has ended before the
 engine said that it runs is unknown, and no figure is made up for it.
 """
 
@@ -165,8 +165,7 @@ class _Meter(threading.Thread):
         memory = self._number("memory" if "memory" in self._files else "memory_now")
         if memory is not None:
             self._peak = max(memory, self._peak or 0)
-        kills = self._line("kills", "oom_kill ")
-        self.out_of_memory |= kills is not None and kills > 0
+        self.out_of_memory |= bool(_counter(self._read("kills"), "oom_kill"))
 
     def _cpu_seconds(self) -> float | None:
         text = self._read("cpu")
@@ -174,16 +173,12 @@ class _Meter(threading.Thread):
             return None
         if text.isdigit():
             return int(text) / 1e9
-        used = self._line("cpu", "usage_usec ")
+        used = _counter(text, "usage_usec")
         return None if used is None else used / 1e6
 
     def _number(self, name: str) -> int | None:
         text = self._read(name)
         return int(text) if text is not None and text.isdigit() else None
-
-    def _line(self, name: str, key: str) -> int | None:
-        found = next((line for line in (self._read(name) or "").splitlines() if line.startswith(key)), None)
-        return None if found is None else int(found.split()[1])
 
     def _read(self, name: str) -> str | None:
         if name not in self._files:
@@ -192,6 +187,12 @@ class _Meter(threading.Thread):
             return os.pread(self._files[name], 4096, 0).decode("ascii").strip()
         except OSError:  # the engine was faster and has removed it
             return None
+
+
+def _counter(text: str | None, name: str) -> int | None:
+    """Return a number of a file whose lines are ``NAME NUMBER``; None where it has no such line."""
+    found = next((line for line in (text or "").splitlines() if line.startswith(name + " ")), None)
+    return None if found is None else int(found.split()[1])
 
 
 _ledger: list[Usage] = []
