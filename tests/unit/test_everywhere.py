@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import alive
 
 from provisioning import everywhere
 from provisioning.commands import Options
@@ -67,7 +68,7 @@ def test_a_command_that_falls_silent_is_ended_with_all_it_started(
     assert (code, lines) == (4, ["here: said nothing for 1 s and was ended", "started"])
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 20
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+    while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

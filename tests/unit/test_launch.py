@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from processes import alive
 
 from provisioning import frames
 from provisioning.errors import NodeError, UnreachableError
@@ -48,15 +49,9 @@ def cluster(tmp_path: Path) -> Cluster:
 def gone(pid: int) -> bool:
     """Whether a process has ended (a zombie has)."""
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":
-            return True
+    while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return False
+    return not alive(pid)
 
 
 def test_a_program_tells_events_and_returns_a_result(session: Session) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import HERE, Run, own, pids_of, processes_of, running_of, until
+from processes import texts
 
 from timeeval.engines.dask_engine import DaskEngine
 from timeeval.engines.launching import Host, LocalLauncher
@@ -194,21 +195,10 @@ def test_cancel_ends_the_attempt_with_all_it_started(live):
     assert isinstance(following, Reported)
 
 
-def _visible_texts():
-    texts = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                texts += [(entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()]
-            except OSError:
-                continue
-    return texts
-
-
 def test_no_key_is_in_arguments_or_environment_and_logs_are_private(live):
     def look():
         files = [path for path in live.state.rglob("*") if path.is_file()]
-        assert not any(b"PRIVATE KEY" in text or b"BEGIN CERT" in text for text in _visible_texts())
+        assert not any(b"PRIVATE KEY" in text or b"BEGIN CERT" in text for text in texts("cmdline", "environ"))
         assert not any(b"PRIVATE KEY" in path.read_bytes() for path in files)
         [folder] = live.state.glob("runs/*")
         assert folder.stat().st_mode & 0o777 == 0o700

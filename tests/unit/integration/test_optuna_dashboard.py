@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from processes import alive
 
 from timeeval.errors import StudyError
 from timeeval.integration.optuna import dashboard
@@ -60,9 +61,9 @@ def test_it_shows_the_studies_and_ends_with_a_driver_that_is_killed(installed, t
         finally:
             driver.kill()
     deadline = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while alive(int(pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not alive(int(pid))
 
 
 def test_what_does_not_start_is_told(installed, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import alive
 from small_data import algorithm, deviation
 
 from timeeval import ResourceConstraints, TrainingType, evaluation
@@ -51,18 +52,11 @@ def log_of(results: Path, report: Report) -> str:
     return (layout.work_dir(results, report.attempt) / "execution.log").read_text()
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def gone(pid: int, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
-    while is_alive(pid) and time.monotonic() < deadline:
+    while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return not is_alive(pid)
+    return not alive(pid)
 
 
 def test_ok_report_and_files(run, results):
@@ -502,7 +496,7 @@ time.sleep(600)
     while not (file.exists() and file.read_text()):
         time.sleep(0.02)
     pids = [int(pid) for pid in file.read_text().split()]
-    assert all(is_alive(pid) for pid in pids)
+    assert all(alive(pid) for pid in pids)
     keeper.kill()
     keeper.wait()
     assert all(gone(pid) for pid in pids)
