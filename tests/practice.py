@@ -245,3 +245,16 @@ def finished_in(results: Path) -> int:
         return 0
     with Journal.read(journals[0]) as journal:
         return sum(row.outcome is Outcome.OK for row in journal.rows())
+
+
+def unpacked(package: str, folder: Path) -> Path:
+    """Fetch a package of this machine's Debian and return the folder of its files, which are installed nowhere."""
+    folder.chmod(0o777)  # apt fetches as another user
+    fetch = ["apt-get", "download", "-q", package]
+    if subprocess.run(fetch, cwd=folder, check=False, capture_output=True).returncode != 0:
+        # where nothing had to be installed, apt has not asked lately what there is, or never
+        subprocess.run(["apt-get", "update", "-q"], check=True, capture_output=True)
+        subprocess.run(fetch, cwd=folder, check=True, capture_output=True)
+    (file,) = folder.glob("*.deb")
+    subprocess.run(["dpkg-deb", "-x", file, folder / "files"], check=True)
+    return folder / "files"

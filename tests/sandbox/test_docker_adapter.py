@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from practice import unpacked
 
 from timeeval.adapters import DockerAdapter
 from timeeval.adapters.docker import remove_containers
@@ -77,13 +78,8 @@ def image(tmp_path_factory):
         or "statically"
         not in subprocess.run(["file", "-b", "-L", busybox], check=False, capture_output=True, text=True).stdout
     ):
-        subprocess.run(["apt-get", "download", "-q", "busybox-static"], check=True, cwd=context, capture_output=True)
-        (package,) = context.glob("busybox-static_*.deb")
-        subprocess.run(["dpkg-deb", "-x", package, "unpacked"], check=True, cwd=context)
-        package.unlink()
-        busybox = str(context / "unpacked" / "bin" / "busybox")
+        busybox = str(unpacked("busybox-static", tmp_path_factory.mktemp("package")) / "bin" / "busybox")
     shutil.copy(busybox, context / "busybox")
-    shutil.rmtree(context / "unpacked", ignore_errors=True)
     (context / "entrypoint").write_text(ENTRY_POINT)
     (context / "entrypoint").chmod(0o755)
     (context / "Dockerfile").write_text(

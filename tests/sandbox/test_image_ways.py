@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from image_scene import ALL_CHANGED, ALL_OK, NODES, make_scene, states
-from practice import EXPERIMENTS, folder_of, rows, wait_until
+from practice import EXPERIMENTS, folder_of, rows, unpacked, wait_until
 
 __all__ = ["make_scene"]
 
@@ -19,12 +19,7 @@ OWN = "/usr/local/bin/docker-registry"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory) -> Path:
     """Debian's docker-registry, taken out of its package."""
-    folder = tmp_path_factory.mktemp("registry")
-    folder.chmod(0o777)  # apt fetches as another user
-    subprocess.run(["apt-get", "download", "docker-registry"], cwd=folder, check=True, capture_output=True)
-    (package,) = folder.glob("*.deb")
-    subprocess.run(["dpkg-deb", "-x", package, folder / "files"], check=True)
-    return folder / "files" / "usr" / "bin" / "docker-registry"
+    return unpacked("docker-registry", tmp_path_factory.mktemp("registry")) / "usr" / "bin" / "docker-registry"
 
 
 @pytest.fixture
@@ -55,9 +50,9 @@ def test_a_registry_of_our_own_serves_all_nodes_and_is_gone_whatever_happens(mak
     assert left(scene, own_registry) == ""
     argv = ["push-images", "--cluster", scene.file, "--via", "own-registry", "--json"]
     driver = commands.start("timeeval-provision", *argv)
-    wait_until(lambda: "serve" in left(scene, own_registry) or driver.poll() is not None, 60, "a registry")
+    wait_until(lambda: "serve" in left(scene, own_registry) or driver.poll() is not None, 120, "a registry")
     commands.kill(driver)
-    wait_until(lambda: left(scene, own_registry) == "", 20, "the end of the registry")
+    wait_until(lambda: left(scene, own_registry) == "", 60, "the end of the registry")
 
     code, found = scene.push("--via", "own-registry")
     assert (code, states(found)) == (0, ALL_CHANGED), found
@@ -88,12 +83,12 @@ def test_an_engine_with_a_loopback_of_its_own_is_refused_with_the_reason(make_sc
     start = "rm -rf /run/docker.pid /run/docker; exec setsid unshare --net dockerd --storage-driver=overlay2"
     node.exec(["sh", "-c", f"({start} --bridge=none) >>/var/log/dockerd.log 2>&1 </dev/null &"])
     try:
-        wait_until(lambda: node.exec(["docker", "info"], check=False).returncode == 0, 30, "the engine's answer")
+        wait_until(lambda: node.exec(["docker", "info"], check=False).returncode == 0, 90, "the engine's answer")
         code, found = scene.push("--via", "own-registry", "--limit", "node2,node3")
     finally:
         node.stop_engine()
         node.start_engine()
-        wait_until(lambda: node.exec(["docker", "info"], check=False).returncode == 0, 30, "the engine's answer")
+        wait_until(lambda: node.exec(["docker", "info"], check=False).returncode == 0, 90, "the engine's answer")
     assert (code, states(found)) == (4, {"node2": "failed", "node3": "changed"}), found
     assert "does not share this host's loopback" in json.dumps(found["node2"])
 
@@ -130,7 +125,7 @@ def registry(program, sandbox, tmp_path):
             stack.callback(process.terminate)
         check = f"exec 3<>/dev/tcp/127.0.0.1/{port}"
         for node in sandbox.nodes:
-            wait_until(lambda node=node: node.exec(["bash", "-c", check], check=False).returncode == 0, 20, "a way")
+            wait_until(lambda node=node: node.exec(["bash", "-c", check], check=False).returncode == 0, 60, "a way")
         yield f"localhost:{port}"
 
 

@@ -223,10 +223,10 @@ def test_a_first_push_to_one_node_is_loaded_while_it_travels_and_a_second_run_go
 
     options = ["--cluster", scene.file, "--limit", "node1", "--json"]
     driver = scene.commands.start("timeeval-provision", "push-images", "--bwlimit", "4M", *options)
-    wait_until(lambda: coming() != "" or driver.poll() is not None, 60, "a layer on its way")
+    wait_until(lambda: coming() != "" or driver.poll() is not None, 120, "a layer on its way")
     assert driver.poll() is None
     scene.commands.kill(driver)
-    wait_until(lambda: coming() == "", 20, "the end of what was on its way")
+    wait_until(lambda: coming() == "", 60, "the end of what was on its way")
     code, rows = scene.push("--limit", "node1")
     assert (code, states(rows)) == (0, {"node1": "changed"}), rows
     assert [scene.id(name, "node1") for name in scene.names] == [scene.id(name) for name in scene.names]
