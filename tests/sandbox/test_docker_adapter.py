@@ -45,7 +45,7 @@ case "$document" in
   *'"do": "eat"'*) head -c 200000000 /dev/zero | tail -c 190000000 > /dev/null; exit $? ;;
   *'"do": "work"'*) a=$(head -c 8000000 /dev/zero | tr '\0' x); i=0
     while [ $i -lt 200000 ]; do i=$((i+1)); done; echo 1 > /results/docker-algorithm-scores.csv ;;
-  *'"do": "eat-all"'*) a=xxxxxxxxxxxxxxxx; while true; do a="$a$a"; done ;;
+  *'"do": "eat-all"'*) sleep 1; a=xxxxxxxxxxxxxxxx; while true; do a="$a$a"; done ;;
   *'"do": "suicide"'*) kill -9 $$ ;;
   *'"do": "sleep"'*) echo started; trap 'exit 0' TERM; sleep 300 & wait ;;
   *'"do": "preliminary"'*) echo 7 > /results/docker-algorithm-scores.csv; trap 'exit 0' TERM; sleep 300 & wait ;;

@@ -10,7 +10,7 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
 
-from timeeval.adapters.docker import engine
+from timeeval.adapters.docker import engine, usage
 from timeeval.adapters.docker.usage import Kills
 from timeeval.errors import DockerAdapterInternalError, DockerAlgorithmFailedError, DockerMemoryError
 
@@ -202,13 +202,16 @@ def test_a_kill_that_the_kernel_counted_is_believed_where_the_engine_says_nothin
     server, monkeypatch, ended, counted, expected
 ):
     @contextmanager
-    def metered(*_):
-        yield Kills(counted)
+    def metered(*arguments):
+        with usage.metered(*arguments):
+            yield Kills(counted)
 
+    usage.taken()
     monkeypatch.setattr(engine, "metered", metered)
     server.later(0.05, lambda: server.end(ended[0], OOMKilled=ended[1]))
     end = run()
     assert (end.code, end.oom_killed) == (ended[0], expected)
+    assert usage.taken() == usage.Usage(None, 1024 if expected else None)
 
 
 @pytest.mark.parametrize(

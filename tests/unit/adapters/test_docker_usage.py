@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from timeeval.adapters.docker import usage
-from timeeval.adapters.docker.usage import Counters, Usage, metered, taken
+from timeeval.adapters.docker.usage import Counters, Usage, metered, reached, taken
 
 ID = "3f" * 32
 V1_MEMBERSHIPS = f"""9:memory:/docker/{ID}
@@ -132,6 +132,16 @@ def test_a_container_that_is_not_seen_from_here_is_unknown_and_not_zero(process)
             pass
         assert not kills.out_of_memory
         assert taken() == Usage(None, None)
+
+
+@pytest.mark.parametrize(("seen", "known"), [("4096", 1 << 20), ("", 1 << 20), (str(2 << 20), 2 << 20)])
+def test_who_was_killed_at_its_limit_had_that_whatever_was_seen(tmp_path, monkeypatch, process, seen, known):
+    (tmp_path / "memory").write_text(seen)
+    monkeypatch.setattr(Counters, "of", lambda *_: Counters(None, tmp_path / "memory"))
+    with metered(ID, {"Pid": process.pid}):
+        process.stdin.close()
+    reached(1 << 20)
+    assert taken() == Usage(None, known)
 
 
 def test_nothing_is_left_open(tmp_path, monkeypatch, process):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from timeeval.adapters.docker.outcome import KILLED, ContainerExit
 from timeeval.adapters.docker.settings import RUN_LABEL, EngineFacts
-from timeeval.adapters.docker.usage import metered
+from timeeval.adapters.docker.usage import metered, reached
 from timeeval.errors import DockerAdapterInternalError, DockerAlgorithmFailedError, DockerMemoryError, TimeEvalError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def run_to_end(
     grace
         Seconds between asking it to stop and ending it by force.
     memory_limit
-        Bytes it was given, for messages.
+        Bytes it was given.
 
     Raises
     ------
@@ -170,13 +170,11 @@ def run_to_end(
             container.reload()
         state = container.attrs["State"]
         code = int(state["ExitCode"])
-        return ContainerExit(
-            code=code,
-            # not every engine says so of a container that the kernel has killed: Podman with runc does not
-            oom_killed=bool(state.get("OOMKilled")) or (code == KILLED and kills.out_of_memory),
-            timed_out=timed_out,
-            error=str(state.get("Error") or ""),
-        )
+        # not every engine says so of a container that the kernel has killed: Podman with runc does not
+        oom_killed = bool(state.get("OOMKilled")) or (code == KILLED and kills.out_of_memory)
+        if oom_killed:
+            reached(memory_limit)
+        return ContainerExit(code, oom_killed=oom_killed, timed_out=timed_out, error=str(state.get("Error") or ""))
     finally:
         _remove(container)
 

@@ -5,7 +5,8 @@ So one thread sleeps until the kernel tells of the end of the first process (all
 then) and reads the counters before the engine removes them, which takes it some milliseconds. On a busy host the engine
 can be faster: then the latest look before counts, which is never older than a twentieth of the container's life (10 ms
 at least, 1 s at most). Such a look costs three reads of open files. What a container consumed that has ended before the
-engine said that it runs is unknown, and no figure is made up for it.
+engine said that it runs is unknown, and no figure is made up for it; but one that was killed at its limit of memory had
+reached it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -250,6 +251,17 @@ def _meter(container: str, pid: object) -> _Meter | None:
     if meter is not None:
         meter.start()
     return meter
+
+
+def reached(limit: int) -> None:
+    """Note that the latest container was killed at its limit of memory: so much it had, whatever was seen of it.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes.
+    """
+    _ledger[-1] = replace(_ledger[-1], peak_memory=max(limit, _ledger[-1].peak_memory or 0))
 
 
 def taken() -> Usage | None:
