@@ -259,8 +259,8 @@ def test_a_sigkill_without_lack_of_memory_is_not_out_of_memory(image, dataset, t
 
 
 def test_time_is_over(call, run_id, capsys):
-    with pytest.raises(DockerTimeoutError, match="could not create results after <Duration 2 seconds>"):
-        call("sleep", timeout=Duration("2 seconds"))
+    with pytest.raises(DockerTimeoutError, match="could not create results after <Duration 5 seconds>"):
+        call("sleep", timeout=Duration("5 seconds"))
     assert containers_of(run_id) == []
     assert "started" in capsys.readouterr().out
 
@@ -274,7 +274,7 @@ def test_time_is_over_for_a_training(call):
 
 
 def test_preliminary_scores_count_if_wanted(call):
-    assert call("preliminary", timeout=Duration("2 seconds")).tolist() == [7.0]
+    assert call("preliminary", timeout=Duration("5 seconds")).tolist() == [7.0]
     unwanted = ResourceConstraints(task_memory_limit=64 * MB, use_preliminary_scores_on_execute_timeout=False)
     with pytest.raises(DockerTimeoutError):
         call("preliminary", timeout=Duration("2 seconds"), constraints=unwanted)
