@@ -197,9 +197,11 @@ class TimeEval:
             raise
         self.run_id = evaluation.run_id
         self._say("Running PREPARE phase")
-        for module in self.modules.values():
-            module.prepare(self)
-        try:
+        with contextlib.ExitStack() as ends:  # whatever fails, all that was prepared is finalized
+            for module in self.modules.values():
+                module.prepare(self)
+                ends.callback(module.finalize, self)
+            ends.callback(evaluation.finalize)
             evaluation.prepare()
             self._say("Running EVALUATION phase")
             for module in self.modules.values():
@@ -210,10 +212,6 @@ class TimeEval:
             if self.modules:
                 self.save_results()  # a module may have changed them
             self._say("Running FINALIZE phase")
-        finally:
-            evaluation.finalize()
-            for module in self.modules.values():
-                module.finalize(self)
         self._say(
             f"FINALIZED: results are in {self.results_path / RESULTS_CSV}, "
             f"the evaluation took {time.monotonic() - started:.2f} s"

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -311,6 +312,18 @@ def test_nobody_listens(cluster: Cluster) -> None:
         open_session(cluster, node)
     with pytest.raises(UnreachableError, match=r"nobody: 127\.0\.0\.1:1 refuses the connection"):
         asyncio.run(start(cluster, node, TALK, {}))
+
+
+def test_who_listens_and_says_nothing_is_given_up(cluster: Cluster) -> None:
+    """As a machine does that has run out of memory: the kernel answers, nobody else."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        node = Node("dumb", address="127.0.0.1", port=server.getsockname()[1])
+        limits = dataclasses.replace(cluster.limits, connect_timeout=1)
+        cluster = dataclasses.replace(cluster, nodes=(node,), limits=limits)
+        for attempt in (lambda: open_session(cluster, node), lambda: asyncio.run(start(cluster, node, TALK, {}))):
+            with pytest.raises(UnreachableError, match=r"^dumb: .*did not answer within") as caught:
+                attempt()
+            assert caught.value.remedy
 
 
 @pytest.fixture

@@ -250,6 +250,7 @@ def make_engine(
     if lease is not None:
         settings = replace(settings, lease=lease)
     results = remote_results(cluster, results_path)
+    extra = _dedicated(cluster, remote)
     if remote is not None:
         wishes = wishes_of(remote, settings)
         for warning in wishes.warnings:
@@ -257,6 +258,7 @@ def make_engine(
         settings = replace(wishes.settings, log_file=_log_file(results, remote))
         slots = slots or wishes.slots
         nodes = [_reached(node, wishes.connection) for node in nodes]
+        extra = [_reached(node, wishes.connection) for node in extra]
     proven = standings or {}
     hosts = [
         replace(
@@ -266,17 +268,14 @@ def make_engine(
         )
         for node in nodes
     ]
-    scheduler = scheduler_of(cluster, remote)
-    everyone = list(nodes)
-    if all(node.name != scheduler.name for node in cluster.nodes):  # a host that only schedules
-        hosts.append(host_of(cluster, scheduler, slots=0))
-        everyone.append(scheduler)
+    hosts += [host_of(cluster, node, slots=0) for node in extra]
+    scheduler = scheduler_of(cluster, remote).name
 
     return DaskEngine(
         hosts,
-        NodeLauncher(cluster, everyone),
+        NodeLauncher(cluster, [*nodes, *extra]),
         run_id,
-        scheduler=scheduler.name if scheduler.name in {host.name for host in hosts} else None,
+        scheduler=scheduler if scheduler in {host.name for host in hosts} else None,
         settings=settings,
         results=Path(results),
         min_workers=min_workers,
@@ -299,9 +298,15 @@ def make_depot(
     if remote is not None:
         settings = DaskSettings(log_file=_log_file(results, remote))
         connection = wishes_of(remote, settings).connection
-        nodes = [_reached(node, connection) for node in nodes]
+        nodes = [_reached(node, connection) for node in (*nodes, *_dedicated(cluster, remote))]
         logs = {node.name: settings.log_file_on(node.name) for node in nodes}
     return ClusterDepot(cluster, nodes, results, results_path, logs)
+
+
+def _dedicated(cluster: Cluster, remote: RemoteConfiguration | None) -> list[Node]:
+    """Return the host that only schedules, if there is one."""
+    scheduler = scheduler_of(cluster, remote)
+    return [] if any(node.name == scheduler.name for node in cluster.nodes) else [scheduler]
 
 
 def _log_file(results: PurePosixPath, remote: RemoteConfiguration) -> str:

@@ -141,6 +141,26 @@ def pids_of(run_id, role, state):
     return [pid for pid, line in table.items() if b"worker_main" in line]
 
 
+def listening_of(run_id):
+    """Return (port, address) of all listening sockets of a run's processes."""
+    sockets = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"TIMEEVAL_RUN={own(run_id)}@".encode() in (entry / "environ").read_bytes():
+                    sockets |= {str(fd.readlink()) for fd in (entry / "fd").iterdir()}
+            except OSError:
+                continue
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                address, port = fields[1].split(":")
+                found.add((int(port, 16), address))
+    return found
+
+
 async def until(condition, seconds=20.0):
     """Wait for something that nobody tells of."""
     async with asyncio.timeout(seconds):

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import dask
+
 from timeeval.engines import hatch, joined_worker
 from timeeval.run import packing, standing
 
@@ -85,7 +87,12 @@ def _learn_to_lie(argument):
     hatch.__dict__.update(Trap=Trap, target=argument)
 
 
-TRICKS = {"spawn": _spawn, "lie": _learn_to_lie}
+def _tell(argument):
+    """Write down what this worker's Dask is told, and its environment."""
+    Path(argument).write_text(json.dumps([dask.config.config, dict(os.environ)], default=repr))
+
+
+TRICKS = {"spawn": _spawn, "lie": _learn_to_lie, "tell": _tell}
 
 
 def _lie(task, jobs, attempts):

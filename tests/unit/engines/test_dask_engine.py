@@ -7,11 +7,10 @@ import signal
 import socket
 import ssl
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import HERE, Run, own, pids_of, processes_of, running_of, until
+from conftest import HERE, Run, listening_of, own, pids_of, processes_of, running_of, until
 from processes import texts
 
 from timeeval.engines.dask_engine import DaskEngine
@@ -210,26 +209,6 @@ def test_no_key_is_in_arguments_or_environment_and_logs_are_private(live):
     live.do(scenario)
 
 
-def _listening(run_id):
-    """Return (port, address) of all listening sockets of a run's processes."""
-    sockets = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if f"TIMEEVAL_RUN={own(run_id)}@".encode() in (entry / "environ").read_bytes():
-                    sockets |= {str(fd.readlink()) for fd in (entry / "fd").iterdir()}
-            except OSError:
-                continue
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                address, port = fields[1].split(":")
-                found.add((int(port, 16), address))
-    return found
-
-
 def test_a_stranger_is_refused_at_every_port(live, tmp_path):
     stranger = Authority.make("other").issue("client")
     pem = tmp_path / "stranger.pem"
@@ -247,7 +226,7 @@ def test_a_stranger_is_refused_at_every_port(live, tmp_path):
             return False
 
     async def scenario(_run):
-        ports = await asyncio.to_thread(_listening, "live")
+        ports = await asyncio.to_thread(listening_of, "live")
         assert {address for _, address in ports} == {"0100007F"}  # 127.0.0.1 and nothing else
         assert len(ports) >= 3  # scheduler, nanny, worker, and their health pages
         for port, _ in ports:

@@ -94,6 +94,33 @@ def test_a_dedicated_scheduler_gets_no_workers():
     assert engine.slots == {"node1": 1, "node2": 1, "node3": 1, "head": 0}
 
 
+def test_a_dedicated_scheduler_is_reached_and_its_log_collected_like_the_others():
+    head = Node("head", address="10.0.0.9")
+    lab = cluster(scheduler=head)
+    remote = RemoteConfiguration(kwargs_overwrites={"connect_options": {"port": 2200}})
+    remote.update_logging_path(Path("/results/x"))
+
+    engine = clusters.make_engine(lab, NODES[:2], "run", results_path=Path("/results/x"), remote=remote)
+    depot = clusters.make_depot(lab, NODES[:2], Path("/results/x"), remote)
+
+    assert {name: node.port for name, node in engine._launcher._nodes.items()} == dict.fromkeys(
+        ("node1", "node2", "head"), 2200
+    )
+    assert {name: node.port for name, node in depot._nodes.items()} == dict.fromkeys(("node1", "node2", "head"), 2200)
+    assert [PurePosixPath(file).name for file in depot._logs.values()] == [
+        "dask-node1.log",
+        "dask-node2.log",
+        "dask-head.log",
+    ]
+
+
+def test_a_scheduler_that_is_a_host_but_not_chosen_has_no_part_in_the_run():
+    remote = RemoteConfiguration()
+    depot = clusters.make_depot(cluster(), NODES[1:], Path("/results/x"), remote)
+
+    assert set(depot._logs) == {"node2", "node3"}
+
+
 def test_a_scripts_user_must_not_contradict_the_cluster_file():
     lab = cluster((replace(NODES[0], user="bench"),))
     remote = RemoteConfiguration(kwargs_overwrites={"connect_options": {"username": "root"}})

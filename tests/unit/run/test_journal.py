@@ -396,12 +396,17 @@ def test_every_kind_of_file_system_has_its_answer(kind: str, network: bool) -> N
     assert is_network_file_system(Path("/mnt/Daten für\udcffuns/results"), mounts) is network
 
 
+FULL = 2
+
+
 def test_write_ahead_log_only_on_local_file_systems(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Journal.open(path).close()
     modes = []
     for network in (False, True):
         monkeypatch.setattr("timeeval.run.journal.is_network_file_system", lambda _path, answer=network: answer)
-        with Journal.open(path):
+        with Journal.open(path) as journal:
+            with journal.still() as query:
+                assert query("PRAGMA synchronous").fetchone()[0] == FULL  # else a power cut takes committed rows
             connection = sqlite3.connect(path)
             modes.append(connection.execute("PRAGMA journal_mode").fetchone()[0])
             connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -379,6 +380,49 @@ def test_what_a_module_makes_of_the_results_is_saved(make):
     timeeval.modules["marks"] = Marks()
     timeeval.run()
     assert list(pd.read_csv(timeeval.results_path / "results.csv")["marked"]) == [1]
+
+
+@pytest.mark.parametrize(("failing", "done"), [("prepare", ["one"]), ("finalize", ["one", "two", "three"])])
+def test_a_module_that_fails_keeps_no_other_from_being_finalized(make, failing, done):
+    finalized = []
+
+    class Module(TimeEvalModule):
+        def __init__(self, name):
+            self.name = name
+
+        def prepare(self, timeeval):
+            if (self.name, failing) == ("two", "prepare"):
+                raise RuntimeError("two fails")
+
+        def finalize(self, timeeval):
+            finalized.append(self.name)
+            if (self.name, failing) == ("two", "finalize"):
+                raise RuntimeError("two fails")
+
+    timeeval = make()
+    timeeval.modules.update({name: Module(name) for name in ("one", "two", "three")})
+    with pytest.raises(RuntimeError, match="two fails"):
+        timeeval.run()
+    assert sorted(finalized) == sorted(done)
+
+
+def test_an_ignored_signal_stays_ignored_and_ends_nothing(make):
+    """As under `nohup`, and for background jobs of a shell without job control."""
+
+    def hangs_up(data, args):
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.kill(args["driver"], number)
+        return deviation(data, args)
+
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        timeeval = make([algorithm(hangs_up, param_config=FixedParameters({"driver": os.getpid()}))])
+        timeeval.run()
+        assert [signal.getsignal(number) for number in before] == [signal.SIG_IGN] * 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert list(timeeval.results["status"]) == [Status.OK]
 
 
 def test_a_failing_preparation_ends_the_run(make, monkeypatch):
