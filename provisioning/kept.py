@@ -43,10 +43,12 @@ def keep(file: Path, document: object) -> None:
 def made(name: str, make: Callable[[], tuple[bytes, Iterable[str]]]) -> bytes:
     """Return bytes that are made of files: those of an earlier command as long as none of the files has changed.
 
+    What another installation of this package has made is never taken: its files are others, and have not changed.
+
     Parameters
     ----------
     name : str
-        What is made.
+        What is made, and of which files where that is not the same for all of this installation.
     make : callable
         Makes it; returns it and the files that it was made of.
 
@@ -54,7 +56,8 @@ def made(name: str, make: Callable[[], tuple[bytes, Iterable[str]]]) -> bytes:
     -------
     bytes
     """
-    store = cache_folder() / "made" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+    mark = hashlib.sha256(os.fsencode(f"{name}\0{Path(__file__).resolve()}")).hexdigest()[:32]
+    store = cache_folder() / "made" / f"{mark}.json"
     known = recall(store)
     try:
         if known is not None and known["files"] == _stamps(known["files"]):

@@ -73,7 +73,7 @@ def pack(*programs: str) -> Pack:
             modules |= collect(program)
         return packed(modules), [__file__, *(str(_file(name)) for name in modules)]
 
-    data = kept.made(" ".join(programs), make)
+    data = kept.made(" ".join(f"{program} {_file(program)}" for program in programs), make)
     return Pack(hashlib.sha256(data).hexdigest(), data)
 
 

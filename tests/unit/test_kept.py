@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,6 +120,42 @@ def test_what_is_made_of_files_is_made_anew_when_one_changes(tmp_path: Path) -> 
     assert len(calls) == 1
     source.write_text("three")
     assert kept.made("it", made) == b"three"
+
+
+PACKED = (
+    "from provisioning import frames, sources; print(sources.__file__); print(frames.bootstrap_digest()); "
+    "print(sources.pack('provisioning.node.look').digest)"
+)
+
+
+def test_two_installations_send_their_own_programs(tmp_path: Path) -> None:
+    """As with two environments, or two checkouts, of one user."""
+    here = Path(kept.__file__).parent
+    digests = []
+    for name in ("one", "other"):
+        shutil.copytree(here, tmp_path / name / "provisioning", ignore=shutil.ignore_patterns("__pycache__"))
+        with (tmp_path / name / "provisioning" / "node" / "quick.py").open("a") as quick_program:
+            quick_program.write(f"\nNAME = {name!r}\n")
+        argv = [sys.executable, "-S", "-c", PACKED]
+        done = subprocess.run(argv, cwd=tmp_path / name, check=True, capture_output=True, text=True)
+        file, *found = done.stdout.split()
+        assert Path(file).is_relative_to(tmp_path / name)
+        digests.append(found)
+    assert digests[0][0] != digests[1][0]
+    assert digests[0][1] != digests[1][1]
+
+
+def test_programs_of_one_name_in_two_places_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packs = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "program_of_test.py").write_text(f"NAME = {name!r}\n")
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / name)
+            sources.pack.cache_clear()
+            sources._collect.cache_clear()
+            packs.append(sources.pack("program_of_test"))
+    assert packs[0] != packs[1]
 
 
 @pytest.fixture
