@@ -53,29 +53,41 @@ def take(n):
     return b
 def piece(): return take(struct.unpack(">I", take(4))[0])
 os.write(1, b"\\0timeeval-node/1 ready\\n")
-source = piece()
+source, code, own = piece(), b"", None
 if source[:1] == b"/":
     try: from _sha256 import sha256
     except ImportError: from hashlib import sha256
+    import _frozen_importlib_external as loading, marshal
     name = source.decode()
-    try:
-        file = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
-        source = os.read(file, 1 << 20)
+    def kept(name):
+        file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        seen = os.fstat(file), os.lstat(name[:name.rindex("/")])
+        body = os.read(file, 1 << 20)
         os.close(file)
+        return body, all(s.st_uid == os.getuid() and not s.st_mode & 0o22 for s in seen)
+    try:
+        code, ours = kept(name + "-" + sys.implementation.name + loading.MAGIC_NUMBER.hex())
+        if not ours or sha256(source[-64:] + code[64:]).hexdigest().encode() != code[:64]: code = b""
     except OSError: pass
-    known = sha256(source).hexdigest() == name[-64:]
+    try: source = code or kept(name)[0]
+    except OSError: pass
+    known = code or sha256(source).hexdigest() == name[-64:]
     os.write(1, b"+" if known else b"-")
     if not known: source = piece()
-exec(compile(zlib.decompress(source), "provisioning/node/bootstrap.py", "exec"))
-raise SystemExit(run())
+if code: made = marshal.loads(code[64:])
+else:
+    texts = zlib.decompress(source).split(b"\\0")
+    names = [name.decode() for name in texts[::2]]
+    made = [(n, compile(t, n.replace(".", "/") + ".py", "exec")) for n, t in zip(names, texts[1::2])]
+    own = source, made
+for name, code in made:
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+raise SystemExit(module.run(own=own))
 """
 
-_QUICK = "from provisioning.node.quick import dumps, loads\n"
-_MAKE_QUICK = (
-    'module = type(sys)("provisioning.node.quick"); '
-    'exec(compile(quick, "provisioning/node/quick.py", "exec"), module.__dict__); '
-    "sys.modules[module.__name__] = module"
-)
+_PARTS = ("quick", "programs", "bootstrap")
+"""Modules that the loader makes, in this order: nothing can be imported before the last of them runs."""
 
 FIRST_LINE: Final = (
     "cd /; umask 022; "
@@ -135,13 +147,11 @@ def request(program: str, args: Mapping[str, Any], pack: Pack, keep: str | None,
 @functools.lru_cache(maxsize=1)
 def bootstrap() -> bytes:
     """Make what the node's Python reads first, behind the marker."""
-    files = [Path(__file__).parent / "node" / name for name in ("quick.py", "bootstrap.py")]
+    files = {f"provisioning.node.{name}": Path(__file__).parent / "node" / f"{name}.py" for name in _PARTS}
 
     def make() -> tuple[bytes, list[str]]:
-        quick, rest = (bare(file.read_text(encoding="utf-8")) for file in files)
-        # one module inside of the other: nothing can be imported before the bootstrap runs; no line gets another number
-        whole = rest.replace(_QUICK, f"quick = {quick!r}; {_MAKE_QUICK}; {_QUICK}", 1)
-        return zlib.compress(whole.encode(), 9), [__file__, *map(str, files)]
+        texts = [part for name, file in files.items() for part in (name, bare(file.read_text(encoding="utf-8")))]
+        return zlib.compress("\0".join(texts).encode(), 9), [__file__, *map(str, files.values())]
 
     source = kept.made("bootstrap", make)
     return len(source).to_bytes(4, "big") + source

@@ -14,14 +14,14 @@ import select
 import struct
 import sys
 import time
-import zlib
 
+from provisioning.node.programs import compiled, keep, keep_code, kept, kept_code, origin, sha256, unpacked
 from provisioning.node.quick import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone would double the time until a program runs
     from importlib.machinery import ModuleSpec
-    from types import FrameType, ModuleType
+    from types import CodeType, FrameType, ModuleType
     from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 else:
@@ -31,10 +31,6 @@ HEAD = struct.Struct(">Ic")
 CONTROL = b"J"
 DATA = b"D"
 LARGEST = 1 << 28
-PACK = 1 << 20
-"""Bytes of programs that are kept, at most."""
-
-PACKS = 64
 GRACE_SECONDS = 5
 
 
@@ -174,11 +170,14 @@ class Sources:
     """Imports modules from source texts that the driver sent; packages above them are empty."""
 
     def __init__(self) -> None:
-        self._modules = {}  # type: Dict[str, str]
+        self._modules = {}  # type: Dict[str, str | CodeType]
         self._packages = set()  # type: set[str]
+        self._packs = []  # type: List[bytes]
 
-    def add(self, modules: Dict[str, str]) -> None:
-        """Take more modules."""
+    def add(self, packed: bytes, codes: Optional[Dict[str, CodeType]] = None) -> None:
+        """Take more modules: those of a pack, and what they were compiled to where that is known."""
+        modules: Dict[str, str | CodeType] = dict(codes or unpacked(packed))
+        self._packs.append(packed)
         self._modules.update(modules)
         self._packages |= {
             ".".join(parts[:length])
@@ -189,8 +188,7 @@ class Sources:
     def find_spec(self, fullname: str, *_: object) -> Optional[ModuleSpec]:
         """Find a module among the sent ones."""
         if fullname in self._modules:
-            origin = fullname.replace(".", "/") + ".py"
-            spec = ModuleSpec(fullname, self, origin=origin)  # type: ignore[arg-type] # quacks like a Loader
+            spec = ModuleSpec(fullname, self, origin=origin(fullname))  # type: ignore[arg-type] # quacks like a Loader
             spec.has_location = True
             return spec
         if fullname in self._packages:
@@ -204,12 +202,14 @@ class Sources:
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's source; a package has none."""
         if module.__name__ in self._modules:
-            origin = module.__name__.replace(".", "/") + ".py"
-            exec(compile(self._modules[module.__name__], origin, "exec"), module.__dict__)  # noqa: S102
+            found = self._modules[module.__name__]
+            code = compile(found, origin(module.__name__), "exec") if isinstance(found, str) else found
+            exec(code, module.__dict__)  # noqa: S102
 
     def get_source(self, fullname: str) -> Optional[str]:
         """Return a source text, for tracebacks."""
-        return self._modules.get(fullname, "")
+        texts = (unpacked(packed).get(fullname) for packed in reversed(self._packs))
+        return next((text for text in texts if text is not None), "")
 
 
 def _watch(source: int) -> None:
@@ -226,7 +226,7 @@ def _end(number: int, _: Optional[FrameType]) -> None:
     raise SystemExit(128 + number)
 
 
-def run(source: int = 0, sink: int = 1) -> int:
+def run(source: int = 0, sink: int = 1, own: "Optional[Tuple[bytes, object]]" = None) -> int:
     """Take a request from the driver, run its program, answer with its result or its error.
 
     Parameters
@@ -234,6 +234,8 @@ def run(source: int = 0, sink: int = 1) -> int:
     source, sink : int
         Descriptors of the line. They are moved away, so that what the program or its children print goes to standard
         error, and what they read is empty.
+    own : tuple of (bytes, object), optional
+        What the loader has read of us, and what it has made of that, to be kept for the next command.
 
     Returns
     -------
@@ -255,7 +257,11 @@ def run(source: int = 0, sink: int = 1) -> int:
             return 0 if watched else 1
         try:
             if request["modules"]:
-                sources.add(loads(zlib.decompress(_brought(request, channel))))
+                sources.add(*_brought(request, channel))
+                if own is not None and request.get("keep") is not None:
+                    keep(request["keep"], request["own"], own[0])
+                    keep_code(request["keep"], request["own"], own[1])
+                own = None
             __import__(request["program"])
             module = sys.modules[request["program"]]
             signal.signal(signal.SIGTERM, _end)
@@ -279,69 +285,27 @@ def run(source: int = 0, sink: int = 1) -> int:
             return 0
 
 
-def _brought(request: Dict[str, Any], channel: Channel) -> bytes:
-    """Return the modules of a request: kept from another command, or sent by the driver and kept for the next one."""
+def _brought(request: Dict[str, Any], channel: Channel) -> "Tuple[bytes, Optional[Dict[str, CodeType]]]":
+    """Return the pack of a request: kept from another command, or sent by the driver and kept for the next one.
+
+    With it comes what its modules were compiled to, where that is kept as well.
+    """
     digest, folder = request.get("pack"), request.get("keep")
     if digest is None:
-        return channel.piece()
-    packed = None if folder is None else _kept(folder, digest)
+        return channel.piece(), None
+    made = None if folder is None else kept_code(folder, digest)
+    if made is not None:
+        channel.send({"have": True})
+        return made[0], made[1]
+    packed = None if folder is None else kept(folder, digest)
     channel.send({"have": packed is not None})
     if packed is None:
         packed = channel.piece()
-        if _sha256(packed) != digest:
+        if sha256(packed) != digest:
             raise ValueError("the programs were damaged on their way")
         if folder is not None:
-            _keep(folder, digest, packed)
-    own = globals().get("source")  # what the loader has made this module of
-    if folder is not None and isinstance(own, bytes) and _kept(folder, request["own"]) is None:
-        _keep(folder, request["own"], own)
-    return packed
-
-
-def _kept(folder: str, digest: str) -> Optional[bytes]:
-    # whoever has written it: what has this digest is what the driver would send
-    try:
-        descriptor = os.open(folder + "/" + digest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        packed = os.read(descriptor, PACK)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return packed if _sha256(packed) == digest else None
-
-
-def _keep(folder: str, digest: str, packed: bytes) -> None:
-    """Keep a pack where this user alone writes, and no more than some: those of older versions go."""
-    from pathlib import Path
-
-    place = Path(folder)
-    try:
-        for each in (place.parent, place):
-            each.mkdir(0o700, exist_ok=True)
-        found = place.lstat()
-        if found.st_uid != os.getuid() or found.st_mode & 0o170022 != 0o040000 or len(packed) > PACK:
-            return
-        kept = [each for each in place.iterdir() if len(each.name) == len(digest)]
-        for each in kept if len(kept) > PACKS else ():
-            each.unlink()
-        scratch = place / ("%s.%d" % (digest, os.getpid()))
-        descriptor = os.open(str(scratch), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, packed)
-        finally:
-            os.close(descriptor)
-        scratch.rename(place / digest)
-    except OSError:
-        return
-
-
-def _sha256(data: bytes) -> str:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found] # hashlib takes longer to load than this to run
-    except ImportError:
-        from hashlib import sha256  # of 3.12 and later
-    digest: str = sha256(data).hexdigest()
-    return digest
+            keep(folder, digest, packed)
+    codes = None if folder is None else compiled(unpacked(packed))
+    if folder is not None and codes:
+        keep_code(folder, digest, (packed, codes))
+    return packed, codes

@@ -1,6 +1,5 @@
 """What is remembered between commands: on the driver, and of programs on a node."""
 
-import hashlib
 import json
 import os
 import select
@@ -16,7 +15,7 @@ from provisioning import frames, kept, sources
 from provisioning.errors import InventoryError, NodeError
 from provisioning.inventory import Node, load
 from provisioning.launch import Session
-from provisioning.node import quick
+from provisioning.node import programs, quick
 
 TALK = "node_programs.talk"
 ECHO = {"action": "echo", "events": 0, "text": "a"}
@@ -171,7 +170,8 @@ def session(folder: Path) -> Session:
 def test_a_program_travels_to_a_node_once(session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = sources.pack(TALK)
     assert session.call(TALK, ECHO)["said"] == "A!"
-    assert {path.name for path in folder.iterdir()} == {pack.digest, frames.bootstrap_digest()}
+    both = {pack.digest, frames.bootstrap_digest()}
+    assert {path.name for path in folder.iterdir()} == both | {digest + programs.CODE for digest in both}
     assert {folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777} == {0o700}
     monkeypatch.setattr("provisioning.conversation.pack", lambda *_: sources.Pack(pack.digest, b"never sent"))
     monkeypatch.setattr(frames, "bootstrap", lambda: b"never sent")
@@ -181,13 +181,57 @@ def test_a_program_travels_to_a_node_once(session: Session, folder: Path, monkey
 @pytest.mark.parametrize("harm", [b"", b"print('evil')", bytes(1 << 21)])
 def test_a_kept_program_that_is_not_what_it_was_travels_again(session: Session, folder: Path, harm: bytes) -> None:
     session.call(TALK, ECHO)
-    programs = list(folder.iterdir())
-    for program in programs:
+    kept_there = {program: program.read_bytes() for program in folder.iterdir()}
+    for program in kept_there:
         program.write_bytes(harm)
     assert session.call(TALK, ECHO)["said"] == "A!"
-    assert [hashlib.sha256(program.read_bytes()).hexdigest() for program in programs] == [
-        program.name for program in programs
-    ]
+    assert {program: program.read_bytes() for program in kept_there} == kept_there
+
+
+def _evil(folder: Path) -> Path:
+    """Make the kept byte code of the program another one, with a digest that is right; return its file."""
+    digest = sources.pack(TALK).digest
+    file = folder / (digest + programs.CODE)
+    packed, codes = programs.kept_code(str(folder), digest)
+    codes[TALK] = compile("def main(args, channel): return {'said': 'evil'}", "talk.py", "exec")
+    programs.keep_code(str(folder), digest, (packed, codes))
+    return file
+
+
+def test_a_kept_program_is_not_compiled_again(session: Session, folder: Path) -> None:
+    session.call(TALK, ECHO)
+    _evil(folder)
+    assert session.call(TALK, ECHO)["said"] == "evil"  # so it is what was kept that runs: this user's own word
+
+
+@pytest.mark.parametrize("whose", ["another's folder", "another's file", "a link"])
+def test_byte_code_that_another_user_may_have_written_does_not_run(session: Session, folder: Path, whose: str) -> None:
+    session.call(TALK, ECHO)
+    file = _evil(folder)
+    if whose == "a link":
+        file.symlink_to(file.rename(folder.parent / "code"))
+    else:
+        place = file if whose == "another's file" else folder
+        place.chmod(place.stat().st_mode | 0o020)
+    assert session.call(TALK, ECHO)["said"] == "A!"
+
+
+def test_the_bootstraps_byte_code_runs_only_where_nobody_else_writes(session: Session, folder: Path) -> None:
+    session.call(TALK, ECHO)
+    digest = frames.bootstrap_digest()
+    evil = compile("def run(own): raise SystemExit(3)", "bootstrap.py", "exec")
+    programs.keep_code(str(folder), digest, [("provisioning.node.bootstrap", evil)])
+    with pytest.raises(NodeError):
+        session.call(TALK, ECHO)
+    (folder / (digest + programs.CODE)).chmod(0o620)
+    assert session.call(TALK, ECHO)["said"] == "A!"
+
+
+def test_an_error_of_a_program_that_was_kept_shows_its_lines(session: Session) -> None:
+    for _ in range(2):
+        with pytest.raises(NodeError) as caught:
+            session.call(TALK, {"action": "refuse"})
+        assert "raise " in (caught.value.details or "")
 
 
 def test_programs_are_kept_in_no_folder_that_others_write_to(session: Session, folder: Path) -> None:
@@ -199,10 +243,10 @@ def test_programs_are_kept_in_no_folder_that_others_write_to(session: Session, f
 
 def test_programs_of_older_versions_go(session: Session, folder: Path) -> None:
     folder.mkdir(parents=True, mode=0o700)
-    for number in range(70):
+    for number in range(140):
         (folder / f"{number:064}").touch()
     session.call(TALK, ECHO)
-    assert {path.name for path in folder.iterdir()} == {sources.pack(TALK).digest, frames.bootstrap_digest()}
+    assert not any(path.name.startswith("0" * 60) for path in folder.iterdir())
 
 
 def test_one_interpreter_runs_one_program_after_another(session: Session) -> None:
