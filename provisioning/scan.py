@@ -7,11 +7,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from provisioning.errors import UsageError
 from provisioning.links import follow, target_of
 from provisioning.manifest import Entry, Manifest
-from provisioning.node import tree
+from provisioning.node import glance, tree
 from provisioning.node.landing import CONTROL
 
 
@@ -21,6 +22,7 @@ def scan(
     *,
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    conclude: Callable[[Manifest], dict[str, Any] | None] | None = None,
 ) -> Manifest:
     """Return the manifest of a folder.
 
@@ -37,6 +39,8 @@ def scan(
         Folder for digests that are already known, by size, times and inode; None reads every file.
     progress : callable or None
         Gets the bytes of each file that was read.
+    conclude : callable or None
+        Returns what `glanced` is to tell of the whole folder as long as nothing in it changes: JSON values.
 
     Returns
     -------
@@ -51,9 +55,11 @@ def scan(
     root = folder.resolve()
     real: set[str] = set()
     links: dict[str, str] = {}
+    stamps: dict[str, list[int]] = {}
     if paths is None:
-        for path, linked in _files(root):
+        for path, linked in _files(root, stamps):
             if linked:
+                stamps[path] = glance.stamp(f"{root}/{path}")
                 links[path] = target_of(root, path)
             else:
                 real.add(path)
@@ -62,7 +68,7 @@ def scan(
             on_the_way, file = follow(root, path)
             links.update(on_the_way)
             real.add(_regular(root, file))
-    store = None if cache is None else cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
+    store = None if cache is None else _store(cache, root)
     known = {} if store is None else tree.read_json(str(store)) or {}
     found, failed = tree.rows(str(root), sorted(real), known, progress)
     for path, why in sorted(failed.items()):
@@ -72,7 +78,21 @@ def scan(
         tree.write_json(str(store), {**known, **found}, 0o600)
     entries = [Entry(path, row[0], row[4]) for path, row in found.items()]
     entries += [Entry(path, len(os.fsencode(target)), tree.LINK + target) for path, target in links.items()]
-    return Manifest.of(entries)
+    manifest = Manifest.of(entries)
+    concluded = None if conclude is None else conclude(manifest)
+    if store is not None and concluded is not None:
+        glance.note(str(store.with_suffix(".glance")), found, concluded, stamps)
+    return manifest
+
+
+def glanced(folder: Path, cache: Path) -> dict[str, Any] | None:
+    """Return what was concluded of a folder when it was scanned as a whole, if nothing in it has changed since."""
+    root = folder.resolve()
+    return glance.unchanged(str(_store(cache, root).with_suffix(".glance")), str(root))
+
+
+def _store(cache: Path, root: Path) -> Path:
+    return cache / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
 
 
 def _safe(path: str) -> str:
@@ -84,12 +104,13 @@ def _safe(path: str) -> str:
         ) from error
 
 
-def _files(root: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the path of every file and link, and which of the two it is."""
+def _files(root: Path, stamps: dict[str, list[int]]) -> Iterator[tuple[str, bool]]:
+    """Yield the path of every file and link, and which of the two it is; note the stamp of each folder before that."""
     waiting = [""]
     while waiting:
         below = waiting.pop()
         try:
+            stamps[below] = glance.stamp(f"{root}/{below}")
             with os.scandir(f"{root}/{below}") as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:

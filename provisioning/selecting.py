@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from provisioning.errors import UsageError
+from provisioning.listing import read_index
 from provisioning.resources.base import DatasetNeed, Needs
-from provisioning.resources.datasets import read_index
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster

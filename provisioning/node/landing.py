@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from provisioning.node import tree
+from provisioning.node import glance, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
 CONTROL = ".timeeval-sync"
+MARKER = CONTROL + "/manifest.json"
 SCHEMA = "timeeval.sync/1"
 
 
@@ -95,16 +96,37 @@ def stage(folder: str) -> str:
 
 def read_marker(folder: str) -> Optional[Dict[str, Any]]:
     """Return the marker ``{"schema", "files": {path: row}}``; None when the folder is not ours."""
-    marker = tree.read_json(_control(folder) + "/manifest.json")
+    _control(folder)
+    marker = tree.read_json(folder + "/" + MARKER)
     if not isinstance(marker, dict) or marker.get("schema") != SCHEMA or not isinstance(marker.get("files"), dict):
         return None
     return marker
 
 
+def glanced(folder: str) -> Optional[str]:
+    """Return the digest of a folder of ours in which nothing has changed since `glance_at`; else None."""
+    found = glance.unchanged(_control(folder) + "/glance", folder)
+    return None if found is None else found.get("digest")
+
+
+def marker_stamp(folder: str) -> Optional[List[int]]:
+    """Return what tells whether the marker is the same; None when there is none."""
+    try:
+        return glance.stamp(folder + "/" + MARKER)
+    except OSError:
+        return None
+
+
+def glance_at(folder: str, marker: Dict[str, Any], stamp: List[int]) -> None:
+    """Let the next look at a folder that is as the marker says be a glance; `stamp` was taken before it was read."""
+    glance.note(_control(folder) + "/glance", marker["files"], {"digest": marker["digest"]}, {MARKER: stamp})
+
+
 def write_marker(folder: str, marker: Dict[str, Any]) -> None:
     """Write the marker, and with it the digest of what it names: most often it is asked for that alone."""
     digest = tree.content_digest((path, row[0], row[4]) for path, row in marker["files"].items())
-    tree.write_json(_control(folder) + "/manifest.json", dict(marker, schema=SCHEMA, digest=digest))
+    _control(folder)
+    tree.write_json(folder + "/" + MARKER, dict(marker, schema=SCHEMA, digest=digest))
 
 
 def environment_stamp(python: str) -> Optional[List[int]]:

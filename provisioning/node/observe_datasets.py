@@ -45,6 +45,10 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
 def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
     path, parts = asked["path"], asked.get("parts", [""])
     answer = room(path)
+    if not deep and landing.glanced(path) == asked["digest"]:
+        answer.update(marked=True, failed={}, digest=asked["digest"])
+        return answer
+    stamp = landing.marker_stamp(path)
     known = landing.read_marker(path)
     answer["marked"] = known is not None
     if known is None:
@@ -54,6 +58,8 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
     answer["failed"] = failed
     if found == files and known.get("digest") == asked["digest"]:
         answer["digest"] = known["digest"]
+        if stamp is not None and answer["writable"]:
+            landing.glance_at(path, known, stamp)
         return answer
     if found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
         # a folder on a read-only mount is still right; it is only read again each time

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from provisioning.errors import UsageError
+from provisioning.errors import ChangedError, UsageError
 from provisioning.kept import cache_folder
 from provisioning.node.tree import part_digests, part_of
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
-from provisioning.scan import scan
+from provisioning.scan import glanced, scan
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, DatasetFolder, Node
@@ -27,72 +27,44 @@ PART = 64
 """Files, about, that a part has at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A dataset folder, what of it must be on the nodes, and the datasets that must be readable there."""
+class Content(NamedTuple):
+    """What must be in a folder: files, and the datasets among them."""
 
-    folder: DatasetFolder
     manifest: Manifest
     ids: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A dataset folder, what of it must be on the nodes, and the datasets that must be readable there.
+
+    Attributes
+    ----------
+    folder : DatasetFolder
+    whole : bool
+        Whether all of it is meant.
+    digest : str
+    parts : tuple of str
+        Digests of its parts.
+    content : callable
+        Gives its manifest and its datasets, which nobody needs where nothing has changed.
+    """
+
+    folder: DatasetFolder
     whole: bool
     digest: str
     parts: tuple[str, ...]
+    content: Callable[[], Content]
 
+    @property
+    def manifest(self) -> Manifest:
+        """Its files."""
+        return self.content().manifest
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A row of the index: a dataset and its files relative to the folder."""
-
-    id: tuple[str, str]
-    files: tuple[str, ...]
-
-
-def read_index(folder: DatasetFolder) -> tuple[Listed, ...]:
-    """Read which datasets a folder lists.
-
-    Parameters
-    ----------
-    folder : DatasetFolder
-        The folder on the driver.
-
-    Returns
-    -------
-    tuple of Listed
-        In the order of the index.
-
-    Raises
-    ------
-    UsageError
-        When the index is not there, is no CSV, or has not the columns of a TimeEval index; names the line.
-    """
-    file = folder.source / folder.index
-    try:
-        return _listed(file)
-    except FileNotFoundError:
-        raise UsageError(f"there is no {file}", remedy="write it with DatasetManager, or name another index") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file} is not CSV in UTF-8: {error}", remedy="write it with DatasetManager") from error
-
-
-def _listed(file: Path) -> tuple[Listed, ...]:
-    with file.open(newline="", encoding="utf-8") as stream:
-        # not DictReader: this is done for thousands of rows whenever a command begins
-        rows = csv.reader(stream)
-        names = next(rows, [])
-        columns = ("collection_name", "dataset_name", "train_path", "test_path")
-        lacking = sorted(set(columns) - set(names))
-        if lacking:
-            raise UsageError(f"{file} has no column {', '.join(lacking)}", remedy="write it with DatasetManager")
-        collection, dataset, train, test = (names.index(column) for column in columns)
-        listed = []
-        for row in rows:
-            if len(row) == len(names):
-                paths = tuple(path for path in (row[train], row[test]) if path)
-                listed.append(Listed((row[collection], row[dataset]), paths))
-            elif row:
-                message = f"{file}, line {rows.line_num}: {len(row)} values for {len(names)} columns"
-                raise UsageError(message, remedy="write every column, empty where nothing is known")
-        return tuple(listed)
+    @property
+    def ids(self) -> tuple[tuple[str, str], ...]:
+        """Its datasets."""
+        return self.content().ids
 
 
 class Datasets:
@@ -174,6 +146,35 @@ class Datasets:
     def _folder(
         self, folder: DatasetFolder, part: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None
     ) -> Folder:
+        cache = (self._cache or cache_folder()) / "digests"
+        if part is None and (known := glanced(folder.source, cache)) is not None and known["as"] == _as(folder):
+            return Folder(folder, True, known["digest"], tuple(known["parts"]), self._later(folder, known["digest"]))
+        content, found = self._content(folder, part, cache)
+        return Folder(folder, part is None, found["digest"], tuple(found["parts"]), lambda: content)
+
+    def _later(self, folder: DatasetFolder, digest: str) -> Callable[[], Content]:
+        """Return what reads a folder when it is asked for, once, and finds it as it was at a glance."""
+        reading = threading.Lock()
+        known: list[Content] = []
+
+        def content() -> Content:
+            with reading:
+                if not known:
+                    found, seen = self._content(folder, None, (self._cache or cache_folder()) / "digests")
+                    if seen["digest"] != digest:
+                        message = f"{folder.source} was changed while this command ran"
+                        raise ChangedError(message, remedy="run the command again when it is at rest")
+                    known.append(found)
+                return known[0]
+
+        return content
+
+    def _content(
+        self, folder: DatasetFolder, part: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None, cache: Path
+    ) -> tuple[Content, dict[str, Any]]:
+        """Read a folder; return what is in it, and the digests of that."""
+        from provisioning.listing import read_index
+
         listed = read_index(folder)
         ids = tuple(row.id for row in listed) if part is None else part[0]
         chosen = set(ids)
@@ -187,12 +188,18 @@ class Datasets:
                 f"{folder.source / folder.index} lists files that are not in the folder: {shown}",
                 remedy="put them there or take their rows out; nothing was copied",
             )
-        cache = (self._cache or cache_folder()) / "digests"
+        found: dict[str, Any] = {}
+
+        def conclude(manifest: Manifest) -> dict[str, Any] | None:
+            rows = [(entry.path, entry.size, entry.sha256) for entry in manifest.entries]
+            parts = part_digests(rows, max(1, min(PARTS, len(rows) // PART)))
+            found.update({"as": _as(folder), "digest": manifest.digest, "parts": parts})
+            # a file that is listed and lies elsewhere may go without a trace in the folder
+            return found if part is None and {*wanted, folder.index} <= manifest.by_path.keys() else None
+
         paths = None if part is None else [*wanted, folder.index]
-        manifest = scan(folder.source, paths, cache=cache, progress=self._reading(folder))
-        rows = [(entry.path, entry.size, entry.sha256) for entry in manifest.entries]
-        parts = part_digests(rows, max(1, min(PARTS, len(rows) // PART)))
-        return Folder(folder, manifest, ids, part is None, manifest.digest, tuple(parts))
+        manifest = scan(folder.source, paths, cache=cache, progress=self._reading(folder), conclude=conclude)
+        return Content(manifest, ids), found
 
     def _reading(self, folder: DatasetFolder) -> Callable[[int], None] | None:
         """Return what tells how much of a folder has been read."""
@@ -322,6 +329,11 @@ class Datasets:
             proofs = str(_proofs(task.cluster, task.node))
             args = {"python": python, "folders": folders, "proofs": proofs}
             task.session.call("provisioning.node.read_datasets", args, on_event=on_event)
+
+
+def _as(folder: DatasetFolder) -> list[Any]:
+    """Return what else decides what is concluded of a folder."""
+    return [folder.index, PARTS, PART]
 
 
 def _full(node: Node, folder: Folder, need: int, free: int) -> list[Finding]:
