@@ -127,6 +127,7 @@ def _tell_ways(results: Path, verbs: Sequence[str], *, err: bool = False) -> Non
 
 def _follow(gone: Departed, *, as_json: bool) -> int:
     """Show what the run does until it ends, then bring its results; whoever leaves early is told how to go on."""
+    from timeeval.cluster.alongside import collecting
     from timeeval.errors import TimeEvalError
 
     note, results = gone.note, gone.results
@@ -135,7 +136,8 @@ def _follow(gone: Departed, *, as_json: bool) -> int:
             click.echo(gone.said, nl=False, err=as_json)
             code = int(Exit.DONE)
         else:
-            code = answer(note, results, ["watch", *(["--json"] if as_json else [])])
+            with collecting(note, results, lambda line: click.echo(line, err=True)):
+                code = answer(note, results, ["watch", *(["--json"] if as_json else [])])
         fetched = fetch(note, results, note.collect)  # what there is, however the run has ended
         code = code or fetched
     except KeyboardInterrupt:
@@ -167,11 +169,16 @@ def answer(note: Driven, folder: Path, command: Sequence[str], cluster_file: Pat
 
 
 def fetch(note: Driven, folder: Path, collect: str, cluster_file: Path | None = None) -> int:
-    """Bring the results of a run that another host has driven; return the exit code."""
-    from timeeval.cluster.lodging import bring_home
+    """Bring the results of a run that another host drives or has driven; return the exit code."""
+    from timeeval.cluster import alongside
     from timeeval.run.collected import Collect
 
-    problem = bring_home(note, folder.absolute(), Collect(collect), cluster_file)
-    if problem:
-        click.echo(f"not all of it could be had: {problem}", err=True)
-    return Exit.FAILED if problem else Exit.DONE
+    fetched = alongside.fetch(note, folder.absolute(), Collect(collect), cluster_file)
+    if fetched.goes_on:
+        click.echo(
+            f"the run goes on on {note.host}; of what is finished {fetched.files} files came, "
+            "and each results.csv is as of now"
+        )
+    if fetched.problem:
+        click.echo(f"not all of it could be had: {fetched.problem}", err=True)
+    return Exit.FAILED if fetched.problem else Exit.DONE

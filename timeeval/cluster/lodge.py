@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import shutil
+import sqlite3
 import stat
 import subprocess
 import tarfile
@@ -28,6 +29,8 @@ RESULTS = "results"
 WORK = "work"
 PRIVATE = ".timeeval"
 BEAT_SECONDS = 10.0
+NEWS = 500
+"""Experiments that are told at a time."""
 LONGEST = 4096
 """Letters of a line that are looked at to the end; a longer one is passed on in pieces."""
 
@@ -41,13 +44,15 @@ class LodgeError(Exception):
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
-    """Obey ``{"do": "settle" | "run" | "list" | "remove", "folder", ...}``."""
+    """Obey ``{"do": "settle" | "run" | "news" | "list" | "remove", "folder", ...}``."""
     os.umask(0o077)
     folder = Path(args["folder"])
     if args["do"] == "settle":
         return settle(folder, args["python"], args["links"], channel)
     if args["do"] == "run":
         return run(args["argv"], folder / args["below"], channel)
+    if args["do"] == "news":
+        return news(folder, args["seen"])
     if args["do"] == "list":
         return {"runs": listed(folder)}
     if args["do"] == "remove":
@@ -94,15 +99,23 @@ def _own(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _refuse_driven(results: Path) -> None:
-    """Refuse a folder whose run goes on."""
+def _driver(results: Path) -> int | None:
+    """Return the process that drives a run of this folder right now."""
     for file in sorted(results.glob("*/driver.json")):
         driver = json.loads(file.read_text(encoding="utf-8"))
         if driver["exit_code"] is None and driver["boot"] == _boot() and _started(driver["pid"]) == driver["started"]:
-            raise LodgeError(
-                f"the run of this folder goes on here (process {driver['pid']})",
-                "timeeval-results watch follows it, timeeval-results stop ends it",
-            )
+            return int(driver["pid"])
+    return None
+
+
+def _refuse_driven(results: Path) -> None:
+    """Refuse a folder whose run goes on."""
+    pid = _driver(results)
+    if pid is not None:
+        raise LodgeError(
+            f"the run of this folder goes on here (process {pid})",
+            "timeeval-results watch follows it, timeeval-results stop ends it",
+        )
 
 
 def _boot() -> str:
@@ -194,13 +207,62 @@ def _listen(name: str, stream: IO[bytes], said: queue.Queue[tuple[str, str] | No
     said.put(None)
 
 
-def listed(folder: Path) -> dict[str, list[str]]:
-    """Return what lies in each results folder and in the private one inside; raises where its run goes on."""
+def news(folder: Path, seen: dict[str, int]) -> dict[str, Any]:
+    """Return who drives here, and the folders of experiments whose files have been collected since the last time.
+
+    ``seen`` tells how far each run's list of them was read; the answer says how far it is read now.
+    """
+    results = _results(folder)
+    driver = _driver(results)  # asked first: when it has ended, the lists are whole
+    runs = {}
+    for run in sorted(results.iterdir()):
+        if run.is_dir() and not run.is_symlink():
+            attempts, read = _collected(run / PRIVATE / "collected.jsonl", seen.get(run.name, 0))
+            runs[run.name] = {"read": read, "folders": _folders(run / "journal.sqlite", attempts)}
+    return {"driver": driver, "runs": runs}
+
+
+def _collected(file: Path, start: int) -> tuple[list[str], int]:
+    """Return attempts that a list names from some byte on, and where the next look begins."""
+    attempts: list[str] = []
+    try:
+        with file.open("rb") as lines:
+            lines.seek(start)
+            for line in lines:
+                if len(attempts) == NEWS or not line.endswith(b"\n"):
+                    break
+                start += len(line)
+                with contextlib.suppress(ValueError, KeyError):  # torn by a crash: it comes when the run has ended
+                    attempts.append(str(json.loads(line)["attempt"]))
+    except FileNotFoundError:
+        return [], 0
+    return attempts, start
+
+
+def _folders(journal: Path, attempts: list[str]) -> list[str]:
+    if not attempts:
+        return []
+    marks = ", ".join("?" * len(attempts))
+    query = (
+        "SELECT DISTINCT algorithm, hyper_params_id, collection, dataset, repetition FROM attempt"  # noqa: S608 - marks
+        f" JOIN execution ON execution.key = attempt.execution WHERE attempt.id IN ({marks})"
+    )
+    with contextlib.closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+        return [Path(*map(str, row)).as_posix() for row in connection.execute(query, attempts)]
+
+
+def _results(folder: Path) -> Path:
     results = folder / RESULTS
     if not results.is_dir():
         raise LodgeError(
             f"there is no {results} any more", "what was fetched of this run is all there is; run it again"
         )
+    return results
+
+
+def listed(folder: Path) -> dict[str, list[str]]:
+    """Return what lies in each results folder and in the private one inside; raises where its run goes on."""
+    results = _results(folder)
     _refuse_driven(results)
     return {
         run.name: sorted(

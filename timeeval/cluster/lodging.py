@@ -7,11 +7,14 @@ transfer engine's gather.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from provisioning.errors import NodeError
 from provisioning.launch import open_session
+from provisioning.node import tree
 from provisioning.transfer.gather import Gathering
 from timeeval.cluster import open_cluster
 from timeeval.cluster.luggage import STAYS
@@ -32,9 +35,29 @@ SILENCE_SECONDS = 60.0
 """Longest silence of a host that says every ten seconds that it is there."""
 COMPLETE = frozenset({0, 64})
 """Exit codes of a driver that has left nothing to be computed."""
+EXPERIMENT_DEPTH = 5
 LEVELS = (Collect.NONE, Collect.SCORES, Collect.ALL)
 
 Hear = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a host says of the runs that it drives.
+
+    Attributes
+    ----------
+    goes_on : bool
+        Whether their driver lives.
+    read : mapping of str to int
+        How far the list of each was read.
+    folders : mapping of str to sequence of str
+        Folders of experiments whose files have arrived there, by the run's results folder, the first run's first.
+    """
+
+    goes_on: bool
+    read: Mapping[str, int]
+    folders: Mapping[str, Sequence[str]]
 
 
 class Lodging:
@@ -96,7 +119,24 @@ class Lodging:
     def runs(self) -> dict[str, list[str]]:
         """Return what lies in the results folder of each run that has ended, the first run's before the others'."""
         found = self._call("list")["runs"]
-        return {name: found[name] for name in sorted(found, key=lambda name: (len(name), name))}
+        return {name: found[name] for name in _by_number(found)}
+
+    def news(self, seen: Mapping[str, int]) -> News:
+        """Return what has been collected there beyond what was seen.
+
+        Parameters
+        ----------
+        seen : mapping of str to int
+            What `News.read` said the last time.
+        """
+        told = self._call("news", seen=dict(seen))
+        try:
+            runs = {str(name): run for name, run in told["runs"].items()}
+            folders = {name: [_experiment(path) for path in run["folders"]] for name, run in runs.items()}
+            read = {name: int(run["read"]) for name, run in runs.items()}
+            return News(told["driver"] is not None, read, {name: folders[name] for name in _by_number(folders)})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NodeError(f"its answer tells nothing of a run: {error!r}", host=self.session.node.name) from error
 
     def remove(self) -> None:
         """Take the folder away, results included."""
@@ -148,18 +188,16 @@ def ask(
         return host.speak(["timeeval-results", verb, note.results, *options], here(out), here(err))
 
 
-def bring_home(note: Driven, results_path: Path, level: Collect, cluster_file: Path | None = None) -> str:
+def bring_home(host: Lodging, results_path: Path, level: Collect) -> str:
     """Fetch the results of a run that does not go on; when all is here, nothing is left there and the note goes.
 
     Parameters
     ----------
-    note : Driven
+    host : Lodging
     results_path : Path
         The results folder here; those of further runs of the script are beside it.
     level : Collect
         How much of what experiments wrote; more than was collected before is collected there first.
-    cluster_file : Path, optional
-        The cluster file, if it is not where it was.
 
     Returns
     -------
@@ -168,29 +206,43 @@ def bring_home(note: Driven, results_path: Path, level: Collect, cluster_file: P
 
     Raises
     ------
-    TimeEvalError
+    TimeEvalError, provisioning.errors.ProvisionError
         When the run goes on or the host is not reached.
     """
-    with lodging(note, cluster_file) as host:
-        problems = []
+    problems = []
+    runs = host.runs()
+    if not runs:
+        raise JournalError(
+            f"no run has begun in {host.note.folder} on {host.note.host}",
+            remedy=f"Remove {results_path} and start it again",
+        )
+    if LEVELS.index(level) > LEVELS.index(Collect(host.note.collect)):
+        for name in runs:
+            problems += _collect_there(host, name, level)
         runs = host.runs()
-        if not runs:
-            raise JournalError(
-                f"no run has begun in {note.folder} on {note.host}",
-                remedy=f"Remove {results_path} and start it again",
-            )
-        if LEVELS.index(level) > LEVELS.index(Collect(note.collect)):
-            for name in runs:
-                problems += _collect_there(host, name, level)
-            runs = host.runs()
-        first = next(iter(runs))
-        for name, entries in runs.items():
-            local = results_path.with_name(results_path.name + name.removeprefix(first))
-            problems += _fetch(host, name, entries, local)
-        if not problems and level is Collect.ALL and _complete(results_path):
-            host.remove()
-            (results_path / FILE_NAME).unlink()
+    for name, entries in runs.items():
+        problems += _fetch(host, name, entries, local_of(results_path, runs, name))
+    if not problems and level is Collect.ALL and _complete(results_path):
+        host.remove()
+        (results_path / FILE_NAME).unlink()
     return "; ".join(problems)
+
+
+def local_of(results_path: Path, runs: Iterable[str], name: str) -> Path:
+    """Return the results folder here of one of the runs there; the first one's is that of the note."""
+    return results_path.with_name(results_path.name + name.removeprefix(next(iter(runs))))
+
+
+def _by_number(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def _experiment(path: object) -> str:
+    """Return the path of an experiment's folder; raises ValueError for every other one."""
+    parts = tree.safe_path(path).split("/")
+    if len(parts) < EXPERIMENT_DEPTH or parts[0] == layout.PRIVATE:
+        raise ValueError(f"{path} is no experiment's folder")
+    return "/".join(parts)
 
 
 def _collect_there(host: Lodging, name: str, level: Collect) -> list[str]:
