@@ -51,12 +51,16 @@ def test_docker_engine_of_one_node_ends(provisioned: Path, commands: Commands, s
     assert left_on_nodes(sandbox) == {}
 
 
+SMALL = f"{FULL}/it's a small $HOME; `id`"
+
+
 @pytest.fixture
 def small_results(provisioned: Path, cluster_variant: Callable[..., Path], sandbox: Sandbox) -> Iterator[Path]:
     """The practice cluster with results on a file system that is small enough to be filled."""
-    yield cluster_variant({'results = "/srv/timeeval/results"': f'results = "{FULL}/results"'})
+    # its name is made for shells, none of which may read it
+    yield cluster_variant({'results = "/srv/timeeval/results"': f'results = "{SMALL}"'})
     for name in NODES:
-        sandbox.node(name).exec(["rm", "-rf", f"{FULL}/results"])
+        sandbox.node(name).exec(["rm", "-rf", SMALL])
 
 
 def test_disk_of_one_node_is_filled(small_results: Path, commands: Commands, sandbox: Sandbox, results: Path) -> None:
