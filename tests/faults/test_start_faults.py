@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from engine_run import Run, nothing_left
-from practice import NODES
+from practice import EXPERIMENTS, NODES, Commands
 
 from provisioning.errors import UnreachableError
 from provisioning.inventory import load
@@ -169,3 +169,17 @@ def test_an_environment_without_the_package_is_told_with_the_command_that_mends_
         pytest.raises(TimeEvalError, match=r"node2: (.|\n)*No module named(.|\n)*create-envs"),
     ):
         asyncio.run(scenario())
+
+
+def test_a_docker_engine_that_does_not_answer_is_told_before_anything_starts(
+    provisioned: Path, commands: Commands, sandbox: Sandbox, results: Path
+) -> None:
+    run = ["timeeval-run", EXPERIMENTS / "containers.py", "--cluster", provisioned, "--results", results]
+    with sandbox.engine_down("node3"):
+        refused = commands.run(*run, "--", "3")
+        without = commands.run(*run, "--exclude", "node3", "--", "3", seconds=150)
+
+    assert refused.returncode == 16, refused.stdout
+    assert "node3: the Docker engine does not answer: Cannot connect" in refused.stderr
+    assert "--limit node3`, or leave them out with --exclude" in refused.stderr
+    assert without.returncode == 0, without.stderr

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from provisioning.errors import ProvisionError
+from provisioning.errors import ProvisionError, UnreachableError
 from provisioning.transfer.gather import Gathering
 from timeeval.cluster.translated import translated
 from timeeval.errors import EngineError
@@ -53,6 +55,7 @@ class ClusterDepot:
         self._local = local
         self._logs = dict(logs or {})
         self._gatherings: dict[tuple[str, PurePosixPath], Gathering] = {}
+        self._unreached: set[str] = set()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -60,7 +63,7 @@ class ClusterDepot:
         self, host: str, attempts: Mapping[str, Collection[str]], level: Collect, recorded: Sequence[str]
     ) -> Brought:
         """See `timeeval.run.collecting.Depot.fetch`."""
-        with translated(EngineError):
+        with translated(EngineError), self._noticed(host):
             got = self._gathering(host).fetch(
                 [layout.attempt_path(attempt) for attempt in attempts],
                 only=level.patterns,
@@ -86,13 +89,17 @@ class ClusterDepot:
             raise EngineError(f"{path}: {why}", host=host)
 
     def logs(self) -> None:
-        """Bring Dask's logs, as far as they can be had: no result depends on them."""
-        for host, file in self._logs.items():
-            path = PurePosixPath(file)
-            try:
-                self._gathering(host, path.parent).fetch([path.name])
-            except (ProvisionError, EngineError) as error:
-                logger.info("A log of Dask was not collected: %s", error)
+        """Bring Dask's logs, as far as they can be had: no result depends on them, and no lost host is waited for."""
+        wanted = {host: PurePosixPath(file) for host, file in self._logs.items() if host not in self._unreached}
+        with ThreadPoolExecutor(self.parallel, thread_name_prefix="timeeval-logs") as threads:
+            for _ in threads.map(self._log, wanted, wanted.values()):
+                pass
+
+    def _log(self, host: str, path: PurePosixPath) -> None:
+        try:
+            self._gathering(host, path.parent).fetch([path.name])
+        except (ProvisionError, EngineError) as error:
+            logger.info("A log of Dask was not collected: %s", error)
 
     def close(self) -> None:
         """See `timeeval.run.collecting.Depot.close`."""
@@ -101,6 +108,16 @@ class ClusterDepot:
             gatherings, self._gatherings = list(self._gatherings.values()), {}
         for gathering in gatherings:
             gathering.close()
+
+    @contextlib.contextmanager
+    def _noticed(self, host: str) -> Iterator[None]:
+        """Notice whether a host is reached."""
+        try:
+            yield
+        except UnreachableError:
+            self._unreached.add(host)
+            raise
+        self._unreached.discard(host)
 
     def _gathering(self, host: str, remote: PurePosixPath | None = None) -> Gathering:
         remote = remote or self._remote

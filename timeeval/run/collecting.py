@@ -32,6 +32,8 @@ LONGEST_PAUSE = 60.0
 LEISURE = 10  # a round took so many times less than the pause after it
 BATCH = 500
 LAST_TRIES = 3
+LAST_SECONDS = 20.0
+"""A host that could not be asked for so long is asked once more at the end."""
 LOG_SECONDS = 20.0
 
 
@@ -111,6 +113,7 @@ class _Desk:
     wanted: dict[str, _Item] = field(default_factory=dict)
     recorded: set[str] = field(default_factory=set)
     problem: str = ""
+    since: float = 0.0  # when the round began that met the problem first
     awake: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -217,6 +220,8 @@ class Collector:
 
     async def _round(self, desk: _Desk) -> bool:
         """Ask a host once; tell whether all that was asked for came."""
+        if not desk.problem:
+            desk.since = time.monotonic()
         wanted = dict(list(desk.wanted.items())[:BATCH])
         recorded = sorted(desk.recorded)
         async with self._turns:
@@ -285,7 +290,7 @@ class Collector:
             while tries and not desk.idle:
                 if await self._round(desk):
                     continue
-                tries -= 1
+                tries = 0 if time.monotonic() > desk.since + LAST_SECONDS else tries - 1
                 await asyncio.sleep(tries and 2 * PAUSE_SECONDS)
         owed = sum(item.outcome not in OPEN_ENDED for item in desk.wanted.values())
         if not owed:

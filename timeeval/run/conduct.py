@@ -143,6 +143,7 @@ class _Conductor:
         self._asyncio: asyncio.AbstractEventLoop | None = None
         self._loop: Loop | None = None
         self._interruptible: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._signals = 0
         self._cells = {execution.key: execution.cell for execution, _ in plan.grid}
         self.outcomes = Outcomes(plan.results_path, plan.info.id)
@@ -197,7 +198,10 @@ class _Conductor:
         return Collector(depot, self._plan.results_path, self._plan.collect)
 
     async def _record(self, journal: Journal, files: Files) -> None:
-        """Compute, and write down how it ended, whatever ends it."""
+        """Compute, and write down how it ended, whatever ends it.
+
+        Files are collected while the engine ends: a host that is gone is waited for once.
+        """
         reason = "broken off"
         try:
             reason = await self._compute(journal, files)
@@ -207,6 +211,8 @@ class _Conductor:
                 reason = reason or "stopped while results were collected"
             reason = "; ".join(part for part in (reason, *left) if part)
         finally:
+            if self._stopping is not None:
+                await self._stopping
             journal.end_run(time.time(), reason)
             self.outcomes.reason = reason
             self._count(journal)
@@ -251,7 +257,7 @@ class _Conductor:
                 due = _due(journal, plan, lacking)
             return await self._drive(self._loop, journal, due, lacking)
         finally:
-            await self._loop.stop()
+            self._stopping = asyncio.create_task(self._loop.stop())
 
     async def _score_stored(self, journal: Journal, files: Files) -> None:
         """Compute what is lacking of metrics and can be had without running an algorithm."""

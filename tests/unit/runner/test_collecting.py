@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from timeeval.errors import EngineError
 from timeeval.run import conduct as conducting
 from timeeval.run import layout
 from timeeval.run.collected import Collect, Collected
-from timeeval.run.collecting import Brought
+from timeeval.run.collecting import Brought, Collector
 from timeeval.run.conduct import conduct
 from timeeval.run.journal import FILE_NAME, Journal
 from timeeval.run.model import Attempt, AttemptStarted, Cell, Outcome, Report
@@ -199,6 +200,53 @@ def test_what_cannot_be_had_is_named_and_a_resume_brings_it(tmp_path, hosts):
     assert engine.calls == []
     assert {host for host, _ in again.rounds} == {"a"}
     assert all(files_of(tmp_path, f"d{n}") == set(FILES) for n in range(3))
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.0, 3), (15.0, 2), (25.0, 1)])
+def test_what_is_tried_again_in_the_end_is_bounded_by_time_too(tmp_path, hosts, monkeypatch, seconds, asked):
+    assert asyncio.run(_asked_in_the_end(tmp_path, hosts, monkeypatch, seconds, before=0)) == asked
+
+
+def test_a_host_that_has_been_gone_for_long_is_asked_once_more_in_the_end(tmp_path, hosts, monkeypatch):
+    assert asyncio.run(_asked_in_the_end(tmp_path, hosts, monkeypatch, 10.0, before=3)) == 1
+
+
+async def _asked_in_the_end(tmp_path, hosts, monkeypatch, seconds, *, before):
+    """Return how often a host is asked in the end that needs so long to be known as gone; before, that many times."""
+    clock = [0.0]
+
+    def wait_in_vain(_host):
+        clock[0] += seconds
+
+    monkeypatch.setattr("timeeval.run.collecting.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    hosts.down, hosts.trouble = {"a"}, wait_in_vain
+    collector = Collector(hosts, tmp_path, Collect.ALL)
+    collector.ended(Report("r1-1", Outcome.OK, "a", 1.0, 2.0), Cell("alg", "c", "d0", "p", 1))
+    for task in collector._tasks:  # rounds come when the test says
+        task.cancel()
+    for _ in range(before):
+        await collector._round(collector._desks["a"])
+    assert "the files of 1 experiments are still on a" in await collector.settle()
+    await collector.close(["r1-1"])
+    return len(hosts.rounds) - before
+
+
+def test_files_are_collected_while_the_engine_ends(tmp_path, hosts, monkeypatch):
+    """A host that is gone keeps both waiting, and is waited for once."""
+    monkeypatch.setattr("timeeval.run.collecting.PAUSE_SECONDS", 60.0)  # nothing is brought before the end
+
+    class Slow(FakeEngine):
+        async def stop(self) -> None:
+            await asyncio.to_thread(asked.wait, 30)
+            ended.append(asked.is_set())
+            await super().stop()
+
+    asked, ended = threading.Event(), []
+    hosts.trouble = lambda _host: asked.set()
+    outcomes = conduct(plan(tmp_path), place(hosts, Slow()))
+    assert ended == [True]
+    assert outcomes.reason == ""
+    assert files_of(tmp_path, "d2") == set(FILES)
 
 
 def test_what_stays_there_for_good_holds_up_nothing(tmp_path, hosts, caplog):
