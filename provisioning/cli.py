@@ -174,7 +174,6 @@ def _options(values: dict[str, Any]) -> Options:
 
 def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
     from provisioning.commands import carry_out
-    from provisioning.report import document, documents, lines, matrix_document, odd
     from provisioning.view import View
 
     options = _options(values)
@@ -183,8 +182,12 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
             report, code = carry_out(verb, options, view.event)
     except ProvisionError as error:
         if values["as_json"]:
+            from provisioning.report import document
+
             click.echo(document(error))
         raise
+    from provisioning.report import documents, lines, matrix_document, odd
+
     everything = values.get("matrix", False)
     if values["as_json"]:
         said = [*documents(report, verb), *([matrix_document(report)] if everything else [])]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import UsageError
 from provisioning.inventory import Cluster, Node, find, load
-from provisioning.resources.base import Needs, Resource
 
 if TYPE_CHECKING:
-    from provisioning.launch import Session
+    from provisioning.launch import Ahead, Session
     from provisioning.report import Report
+    from provisioning.resources.base import Needs, Resource
     from provisioning.transfer.base import OnNodeEvent
     from provisioning.transfer.route import Sending
 
@@ -140,6 +140,8 @@ def needs_of(experiment: Path, cluster: Cluster) -> Needs:
     """
     if not experiment.is_file():
         raise UsageError(f"there is no experiment {experiment}", remedy="name a Python script or an experiment.toml")
+    from provisioning.resources.base import Needs
+
     runner = Path(sys.executable).with_name("timeeval-run")
     argv = [str(runner), str(experiment), "--needs", "--cluster", str(cluster.file)]
     argv += ["--environment", cluster.variant] if cluster.variant else []
@@ -236,26 +238,29 @@ def carry_out(verb: str, options: Options, on_event: OnNodeEvent) -> tuple[Repor
     UsageError
         When the command cannot begin.
     """
-    from provisioning.report import documents
-    from provisioning.runlog import RunLog
+    from provisioning.launch import Ahead
 
     cluster, nodes = open_cluster(options)
-    with RunLog(cluster, verb, [node.name for node in nodes]) as kept:
-        report, code = _carry_out(verb, options, cluster, nodes, on_event)
-        for line in report.nodes:
-            if line.error is not None:
-                log.info("%s: %s\n%s", line.node, line.error, line.error.details or "")
-        kept.finish(documents(report, verb), code)
-        return report, code
+    # before all that is heavy: logging in takes longest; whose access is looked at is logged in to anew, later
+    with Ahead(cluster, nodes, begin="access" not in VERBS[verb]) as ahead:
+        from provisioning.report import documents
+        from provisioning.runlog import RunLog
+
+        with RunLog(cluster, verb, [node.name for node in nodes]) as kept:
+            report, code = _carry_out(verb, options, ahead, on_event)
+            for line in report.nodes:
+                if line.error is not None:
+                    log.info("%s: %s\n%s", line.node, line.error, line.error.details or "")
+            kept.finish(documents(report, verb), code)
+            return report, code
 
 
-def _carry_out(
-    verb: str, options: Options, cluster: Cluster, nodes: tuple[Node, ...], on_event: OnNodeEvent
-) -> tuple[Report, int]:
+def _carry_out(verb: str, options: Options, ahead: Ahead, on_event: OnNodeEvent) -> tuple[Report, int]:
     from provisioning.plan import Job, run
     from provisioning.transfer.fanout import Fanout
     from provisioning.transfer.route import Sending
 
+    cluster = ahead.cluster
     transfer = Fanout(options.sending)
     needs = wanted(options, cluster)
     proves = verb in {"check", "verify"}
@@ -279,7 +284,8 @@ def _carry_out(
 
         chosen = [Rollback()]
     dry_run = options.dry_run or proves
-    job = Job(cluster, nodes, chosen, transfer, needs, dry_run=dry_run, deep=options.deep, on_event=on_event)
+    how = {"dry_run": dry_run, "deep": options.deep}
+    job = Job(cluster, ahead.nodes, chosen, transfer, needs, **how, on_event=on_event, ahead=ahead)
     proof = verb in {"verify", "up"} and not options.dry_run
 
     def proven(sessions: Mapping[str, Session], found: Report) -> Report:

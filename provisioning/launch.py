@@ -19,6 +19,7 @@ from provisioning.conversation import Conversation, Data
 from provisioning.errors import ProvisionError
 from provisioning.shapes import shaped
 from provisioning.ssh import Endpoint, explain, resolve
+from provisioning.ssh_config import ask_ahead
 from provisioning.wires import LocalWire, SSHWire, Wire, retire
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from provisioning.process import Process, start
     from provisioning.shapes import Shape
 
-__all__ = ["Conversation", "Process", "Session", "open_session", "start"]
+__all__ = ["Ahead", "Conversation", "Process", "Session", "open_session", "start"]
 
 MOST_FILES = 1 << 14
 LOGINS = 3
@@ -57,21 +58,29 @@ class Session:
         self._wires: list[Wire] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._calling: Wire | None = None
+
+    def dial(self) -> None:
+        """Begin to log in, and have the node get ready for the first program as soon as we are let in."""
+        if self._endpoint is not None:
+            self._calling = self._wire()
+            with contextlib.suppress(OSError):  # who does not listen may yet have said why, which `connect` hears
+                self._calling.write(frames.FIRST_LINE)
 
     def connect(self) -> None:
-        """Log in, and have the node begin to get ready for the first program meanwhile.
+        """Wait until we are logged in.
 
         Raises
         ------
         UnreachableError
             With cause and remedy.
         """
-        if self._endpoint is None:
+        if self._calling is None:
+            self.dial()
+        wire, self._calling = self._calling, None
+        if self._endpoint is None or wire is None:
             return
-        wire = self._wire()
         try:
-            with contextlib.suppress(OSError):
-                wire.write(frames.FIRST_LINE)
             said = wire.read(LOGINS * self._endpoint.connect_timeout)
         except TimeoutError as error:
             wire.close()
@@ -244,6 +253,12 @@ def open_session(cluster: Cluster, node: Node, *, anew: bool = False, trace: boo
     UnreachableError
         With cause and remedy.
     """
+    session = _session(cluster, node, anew=anew, trace=trace)
+    session.connect()
+    return session
+
+
+def _session(cluster: Cluster, node: Node, *, anew: bool = False, trace: bool = True) -> Session:
     if node.is_driver:
         return Session(node, cluster.limits.command_timeout)
     _allow_many_files()
@@ -251,9 +266,53 @@ def open_session(cluster: Cluster, node: Node, *, anew: bool = False, trace: boo
     if anew:
         retire(endpoint)
     keep = str(cluster.state / "programs") if trace else None
-    session = Session(node, cluster.limits.command_timeout, endpoint, keep)
-    session.connect()
-    return session
+    return Session(node, cluster.limits.command_timeout, endpoint, keep)
+
+
+class Ahead:
+    """Nodes that a command will need, logged in to while it is still being read what for.
+
+    Whatever goes wrong here is met again, and told, by who connects.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    nodes : tuple of Node
+        As many of them as may be connected to at a time are begun with.
+    begin : bool
+        Whether that is wanted: who looks at the access to nodes is let in by nothing but a new login.
+    """
+
+    def __init__(self, cluster: Cluster, nodes: tuple[Node, ...], *, begin: bool = True) -> None:
+        self.cluster = cluster
+        self.nodes = nodes
+        self._begun: dict[str, Session] = {}
+        remote = [node for node in nodes if begin and not node.is_driver]
+        first = remote[: cluster.limits.parallel]
+        ask_ahead(cluster, first)
+        for node in first:
+            with contextlib.suppress(ProvisionError, OSError):
+                session = _session(cluster, node)
+                session.dial()
+                self._begun[node.name] = session
+
+    def open(self, node: Node) -> Session:
+        """Return the open session of a node, as `open_session`."""
+        session = self._begun.pop(node.name, None)
+        if session is None:
+            return open_session(self.cluster, node)
+        session.connect()
+        return session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hang up where nobody has come for the session."""
+        for session in self._begun.values():
+            session.close()
 
 
 @functools.lru_cache(maxsize=1)

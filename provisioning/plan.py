@@ -22,7 +22,7 @@ from provisioning.resources.base import Change, Closable, Difference, Finding
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
-    from provisioning.launch import Session
+    from provisioning.launch import Ahead, Session
     from provisioning.resources.base import Needs, OnEvent, Resource
     from provisioning.transfer.base import OnNodeEvent, Transfer
 
@@ -53,6 +53,8 @@ class Job:
         Read every file that is known by a digest, also where size and times say that it is the same.
     on_event : callable
         Progress of a node.
+    ahead : Ahead or None
+        Nodes that are being logged in to already.
     """
 
     cluster: Cluster
@@ -63,6 +65,7 @@ class Job:
     dry_run: bool = False
     deep: bool = False
     on_event: OnNodeEvent = field(default=lambda _node, _event: None)
+    ahead: Ahead | None = None
 
     def teller(self, node: Node) -> OnEvent:
         """Return the progress callback of one node."""
@@ -124,7 +127,10 @@ class _State:
 
         def one(node: Node) -> None:
             self.job.on_event(node.name, {"title": "connect", "done": 0, "total": 0})
-            self.sessions[node.name] = open_session(self.job.cluster, node, anew=anew)
+            begun = self.job.ahead
+            self.sessions[node.name] = (
+                open_session(self.job.cluster, node, anew=anew) if anew or begun is None else begun.open(node)
+            )
             reading.join()
             if len(questions) == len(self.job.nodes):
                 self._ask(node, questions[node.name])

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import getpass
 import hashlib
 import json
 import os
 import re
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.errors import ProvisionError, UsageError
-from provisioning.host_keys import ASK_SECONDS, NO_SHA1, HostKeys, host_keys, stuck
+from provisioning.errors import UsageError
+from provisioning.host_keys import NO_SHA1, HostKeys, host_keys
 from provisioning.inventory import Cluster, Node
 from provisioning.proxy import proxy_socket
 from provisioning.runtime import runtime_dir
+from provisioning.ssh_config import ask, value
 from provisioning.ssh_errors import OpenSSHError, explain
 
 if TYPE_CHECKING:
@@ -138,14 +137,7 @@ def resolve(cluster: Cluster, node: Node) -> Endpoint:
     """
     if node.is_driver:
         raise UsageError(f"{node.name} is this machine, which is never reached by SSH")
-    options = ["-F", str(cluster.ssh_config)] if cluster.ssh_config is not None else []
-    if node.address is not None:
-        options += ["-o", f"HostName={node.address}"]
-    if node.port is not None:
-        options += ["-p", str(node.port)]
-    if node.user is not None:
-        options += ["-l", node.user]
-    answer = _ask_ssh(node.name, tuple(options))
+    answer = ask(cluster, node)
     hostname, port, user = answer["hostname"][0], int(answer["port"][0]), answer["user"][0]
     tokens = {"h": hostname, "p": str(port), "r": user, "n": node.name, "u": getpass.getuser(), "d": str(Path.home())}
     keys = [str(node.key)] if node.key is not None else [_expand(key, tokens) for key in answer.get("identityfile", [])]
@@ -155,7 +147,7 @@ def resolve(cluster: Cluster, node: Node) -> Endpoint:
         for file in " ".join(answer.get(name, [])).split()
         if file != "none"
     ]
-    command = _value(answer, "proxycommand")
+    command = value(answer, "proxycommand")
     agent = answer.get("identityagent", ["SSH_AUTH_SOCK"])[0]
     return Endpoint(
         node=node,
@@ -164,11 +156,11 @@ def resolve(cluster: Cluster, node: Node) -> Endpoint:
         user=user,
         identity_files=tuple(path for key in keys if (path := Path(key).expanduser()).is_file()),
         known_hosts=tuple(dict.fromkeys((cluster.known_hosts, *files))),
-        host_key_alias=_value(answer, "hostkeyalias"),
-        proxy_jump=_value(answer, "proxyjump"),
+        host_key_alias=value(answer, "hostkeyalias"),
+        proxy_jump=value(answer, "proxyjump"),
         proxy_command=None if command is None else _expand(command, tokens),
         agent=_agent_socket(agent),
-        identities_only=node.key is not None or _value(answer, "identitiesonly") == "yes",
+        identities_only=node.key is not None or value(answer, "identitiesonly") == "yes",
         ssh_config=cluster.ssh_config,
         connect_timeout=cluster.limits.connect_timeout,
     )
@@ -180,38 +172,6 @@ def _agent_socket(setting: str) -> str | None:
     if setting.startswith("$"):
         return os.environ.get(setting[1:])
     return os.environ.get(setting) if setting == "SSH_AUTH_SOCK" else str(Path(setting).expanduser())
-
-
-@functools.lru_cache(maxsize=4096)
-def _ask_ssh(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
-    argv = ["ssh", "-G", *options, "--", name]
-    try:
-        answer = subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=ASK_SECONDS, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired as late:
-        raise stuck(f"ssh -G {name}", name, ASK_SECONDS) from late
-    except FileNotFoundError as error:
-        raise ProvisionError(
-            "this machine has no ssh command", remedy="install the OpenSSH client: apt-get install openssh-client"
-        ) from error
-    if answer.returncode != 0:
-        cause = answer.stderr.strip() or f"`ssh -G {name}` ended with status {answer.returncode}"
-        raise UsageError(f"the ssh configuration cannot be used: {cause}", host=name, remedy="mend that file")
-    return _parse(answer.stdout)
-
-
-def _parse(text: str) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        keyword, _, value = line.partition(" ")
-        values.setdefault(keyword.lower(), []).append(value)
-    return values
-
-
-def _value(answer: dict[str, list[str]], keyword: str) -> str | None:
-    value = answer.get(keyword, ["none"])[0]
-    return None if value == "none" else value
 
 
 def _expand(text: str, tokens: dict[str, str]) -> str:

@@ -261,10 +261,9 @@ class Datasets:
 
     def _gone(self, node: Node, folder: Folder, seen: Mapping[str, Any]) -> list[Change]:
         """Return what is to be deleted: what we put there and the source no longer has."""
-        if not self._delete or not folder.whole or not seen["marked"]:
-            return []
-        wanted = folder.manifest.by_path
-        gone = sorted(path for path, _, _ in seen.get("rows", ()) if path not in wanted)
+        rows = seen.get("rows", ()) if self._delete and folder.whole and seen["marked"] else ()
+        wanted = folder.manifest.by_path if rows else {}
+        gone = sorted(path for path, _, _ in rows if path not in wanted)
         if not gone:
             return []
         title = f"delete {len(gone)} files below {folder.folder.path} that {folder.folder.source} has no more: "
@@ -275,7 +274,7 @@ class Datasets:
     def _unlisted(self, node: Node, folder: Folder, changes: Sequence[Change]) -> list[Finding]:
         """Let no empty source empty the nodes."""
         mine = (change for change in changes if change.detail["path"] == str(folder.folder.path))
-        if folder.ids or not any("delete" in change.detail for change in mine):
+        if not any("delete" in change.detail for change in mine) or folder.ids:
             return []
         message = f"{folder.folder.source / folder.folder.index} lists no dataset; nothing is deleted for that"
         return [Finding(node.name, self.name, message, "see whether the source is what it should be")]

@@ -10,6 +10,7 @@ from provisioning.errors import ChangedError
 from provisioning.inventory import Cluster, DatasetFolder, Node
 from provisioning.node import glance, landing, observe_datasets, tree
 from provisioning.resources import datasets
+from provisioning.resources.base import Difference
 from provisioning.resources.datasets import Datasets
 from provisioning.scan import glanced, scan
 
@@ -132,6 +133,10 @@ def test_a_folder_in_which_nothing_changed_is_not_read(
         patch.setattr(datasets, "scan", lambda *_, **__: pytest.fail("it was read"))
         again = _desired(cluster, tmp_path)
         assert (again.digest, again.parts) == (first.digest, first.parts)
+        node, path = cluster.nodes[0], str(cluster.datasets[0].path)
+        seen = {"exists": True, "marked": True, "digest": first.digest, "proven": True, "failed": {}}
+        observed = {"environment": False, "rsync": None, "folders": {path: seen}}
+        assert Datasets(delete=True).difference(cluster, node, observed, (again,)) == Difference()
     assert (again.manifest, again.ids) == (first.manifest, (("c", "one"),))
 
 

@@ -18,7 +18,7 @@ from processes import alive
 from provisioning import frames
 from provisioning.errors import NodeError, UnreachableError
 from provisioning.inventory import Cluster, Limits, Node
-from provisioning.launch import Conversation, Session, open_session, start
+from provisioning.launch import Ahead, Conversation, Session, open_session, start
 from provisioning.sources import collect
 from provisioning.wires import LocalWire
 
@@ -326,8 +326,10 @@ def test_who_listens_and_says_nothing_is_given_up(cluster: Cluster) -> None:
             assert caught.value.remedy
 
 
-@pytest.fixture
-def by_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Session]:
+@pytest.fixture(params=["when it is wanted", "ahead"])
+def by_ssh(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[str], Session]:
     """Reach a node by an `ssh` that counts its starts, and then does what a test says."""
     real = shutil.which("ssh")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -337,9 +339,36 @@ def by_ssh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         program = tmp_path / "ssh"
         program.write_text(f'#!/bin/sh\n[ "$1" = -G ] && exec {real} "$@"\necho >> {tmp_path}/starts\n{what}\n')
         program.chmod(0o755)
-        return open_session(dataclasses.replace(cluster, nodes=(node,)), node)
+        alone = dataclasses.replace(cluster, nodes=(node,))
+        if request.param != "ahead":
+            return open_session(alone, node)
+        with Ahead(alone, alone.nodes) as ahead:
+            return ahead.open(node)
 
     return opened
+
+
+def test_who_was_called_ahead_and_is_not_needed_is_hung_up_on(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ssh"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = -G ] && exec {shutil.which("ssh")} "$@"\necho $$ >> {tmp_path}/pids\nexec /bin/sh\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    nodes = tuple(Node(f"far{number}", address="127.0.0.1", port=1) for number in range(3))
+    two = dataclasses.replace(cluster, nodes=nodes, limits=dataclasses.replace(cluster.limits, parallel=2))
+    with Ahead(two, nodes) as ahead, ahead.open(nodes[0]):
+        pass
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2  # never more at a time than the cluster file allows
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with Ahead(two, nodes, begin=False):
+        pass
+    assert len((tmp_path / "pids").read_text().split()) == 2
 
 
 def test_a_login_is_the_begin_of_the_first_program(by_ssh: Callable[[str], Session], tmp_path: Path) -> None:

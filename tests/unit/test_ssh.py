@@ -72,7 +72,7 @@ def test_openssh_that_does_not_answer_on_this_machine_is_told_as_such(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     from provisioning import host_keys as keys
-    from provisioning import launch, ssh
+    from provisioning import launch, ssh, ssh_config
 
     cluster.known_hosts.write_text(f"10.0.0.1 {ED25519}\n")
     reached = resolve(cluster, cluster.nodes[0])
@@ -80,9 +80,9 @@ def test_openssh_that_does_not_answer_on_this_machine_is_told_as_such(
     (tmp_path / "bin" / program).write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "bin" / program).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
-    monkeypatch.setattr(ssh, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(ssh_config, "ASK_SECONDS", 0.2)
     monkeypatch.setattr(keys, "ASK_SECONDS", 0.2)
-    ssh._ask_ssh.cache_clear()
+    ssh_config._answer.cache_clear()
     open_session = partial(launch.open_session, cluster, cluster.nodes[0])
     login = open_session if program == "ssh" else partial(ssh.fabric_connection, reached)
     with pytest.raises(UnreachableError, match=f"{program}.* did not answer within 0.2 s") as caught:
