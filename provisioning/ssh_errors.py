@@ -13,7 +13,11 @@ from provisioning.host_keys import host_keys
 if TYPE_CHECKING:
     from provisioning.ssh import Endpoint
 
-__all__ = ["OpenSSHError", "explain"]
+__all__ = ["AsksMoreError", "OpenSSHError", "explain"]
+
+
+class AsksMoreError(UnreachableError):
+    """A node takes the key and asks for something else as well, which a person has to answer."""
 
 
 class OpenSSHError(Exception):
@@ -37,6 +41,7 @@ _OPENSSH = (
     ("changed", r"IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"),
     ("unknown", r"host key is known for|Host key verification failed"),
     ("old", r"no matching (?:key exchange method|host key type|cipher|MAC)"),
+    ("more", r"Permission denied \((?![^)]*publickey)[^)]+\)"),  # the key was enough for its part
     ("denied", r"Permission denied|Too many authentication failures"),
     ("refused", r"Connection refused"),
     ("timeout", r"timed out|Timeout"),
@@ -93,7 +98,7 @@ def explain(error: BaseException, endpoint: Endpoint, *, known: bool | None = No
             known = bool(host_keys(endpoint).trusted)
         kind = "changed" if known else "unknown"
     cause, remedy = _tell(kind, endpoint, error)
-    explained = UnreachableError(cause, host=endpoint.node.name, remedy=remedy)
+    explained = (AsksMoreError if kind == "more" else UnreachableError)(cause, host=endpoint.node.name, remedy=remedy)
     explained.details = f"{type(error).__name__}: {error}"
     return explained
 
@@ -141,6 +146,7 @@ def _tell(kind: str, endpoint: Endpoint, error: BaseException) -> tuple[str, str
         "unknown": f"the host key of {where} is not on record",
         "old": f"the SSH server of {where} offers only algorithms that are no longer safe (SHA-1)",
         "denied": f"{where} does not let {endpoint.user} in with {keys}",
+        "more": f"{where} asks {endpoint.user} for more than a key{_asked(error)}",
         "passphrase": f"a private key of {keys} needs a passphrase or cannot be read",
         "refused": f"{where} refuses the connection",
         "timeout": f"{where} did not answer within {endpoint.connect_timeout} s",
@@ -154,6 +160,11 @@ def _tell(kind: str, endpoint: Endpoint, error: BaseException) -> tuple[str, str
     )
 
 
+def _asked(error: BaseException) -> str:
+    methods = re.search(r"Permission denied (\([^)]+\))", str(error))
+    return "" if methods is None else f" {methods[1]}"
+
+
 def _remedy(kind: str, endpoint: Endpoint) -> str:
     name = endpoint.node.name
     trust = f"timeeval-provision trust {name}"
@@ -164,6 +175,7 @@ def _remedy(kind: str, endpoint: Endpoint) -> str:
         "unknown": f"compare its fingerprint and record it: {trust}",
         "old": "update its OpenSSH to 7.2 or later",
         "denied": f"put the public key into {keys_file} there, or set user and key of {table}",
+        "more": "let a key suffice for logins from this machine (AuthenticationMethods in its sshd_config)",
         "passphrase": "load it into an ssh-agent (ssh-add), or use a key without a passphrase",
         "refused": f"start sshd there, or set port of {table}",
         "timeout": "see whether the machine is up and no firewall is between",

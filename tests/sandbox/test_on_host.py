@@ -6,13 +6,16 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from practice import EXPERIMENTS, NODES, Commands, folder_of, left_on_nodes, rows, wait_until
 
+from provisioning.inventory import load
+from provisioning.ssh import resolve
+from provisioning.wires import retire
 from timeeval.run.driven import FILE_NAME, Driven
 from timeeval.run.provenance import state_of_code
 
@@ -184,3 +187,72 @@ def test_a_host_that_cannot_drive_is_refused_with_the_reason(
     assert "node1: it may not drive a run: " in unproven.stderr
     assert "timeeval-provision up" in unproven.stderr
     assert list(results.iterdir()) == []
+
+
+SSHD = (
+    "/usr/sbin/sshd -D -p {port} -o ListenAddress={address} -o PidFile=none -o UsePAM=no "
+    "-o PasswordAuthentication=yes -o AuthenticationMethods=publickey,password"
+)
+ASKING_PORT = 2201
+
+
+@pytest.fixture
+def asking(sandbox: Sandbox, logins: None) -> Iterator[Path]:
+    """Let node1 have a second server, which wants a password beside the key; gives the host keys with its own."""
+    address = sandbox.node("node1").address
+    shell(sandbox, "node1", "cp -p /etc/shadow /run/shadow && echo bench:opensesame | chpasswd")
+    command = SSHD.format(port=ASKING_PORT, address=address)
+    shell(
+        sandbox,
+        "node1",
+        f"setsid {command} >/dev/null 2>&1 & until ss -Hltn | grep -q :{ASKING_PORT}; do sleep 0.1; done",
+    )
+    lines = (sandbox.folder / "known_hosts").read_text(encoding="utf-8").splitlines()
+    lines += [f"[{address}]:{ASKING_PORT} {line.split(' ', 1)[1]}" for line in lines if line.startswith("node1,")]
+    known = sandbox.folder / f"known-asking-{time.time_ns()}"
+    known.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    yield known
+    known.unlink()
+    end = f"kill $(ss -Hltnp 'sport = :{ASKING_PORT}' | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u)"
+    shell(sandbox, "node1", f"mv /run/shadow /etc/shadow; {end}")
+
+
+def test_a_host_that_asks_for_more_than_a_key_asks_once(  # noqa: PLR0917 - fixtures
+    provisioned: Path,
+    commands: Commands,
+    sandbox: Sandbox,
+    results: Path,
+    asking: Path,
+    cluster_variant: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = sandbox.node("node1").address
+    file = cluster_variant(
+        {f'address = "{address}"': f'address = "{address}"\nport = {ASKING_PORT}', '"known_hosts"': f'"{asking.name}"'}
+    )
+    run = ["timeeval-run", SLOW, "--cluster", file, "--on", "node1", "--results", results]
+    monkeypatch.delenv("SSH_ASKPASS", raising=False)
+    refused = subprocess.run(
+        ["setsid", *commands.argv(*map(str, run)), "--", "0.1", "2"],
+        cwd=commands.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 8, refused.stdout + refused.stderr
+    assert f"node1: {address}:{ASKING_PORT} asks bench for more than a key (password)" in refused.stderr
+    assert "run this from a terminal" in refused.stderr
+    assert list(results.iterdir()) == []
+
+    person = tmp_path / "person"
+    person.write_text(f"#!/bin/sh\necho asked >>{tmp_path}/asked\necho opensesame\n", encoding="utf-8")
+    person.chmod(0o700)
+    monkeypatch.setenv("SSH_ASKPASS", str(person))
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    try:
+        done = commands.run(*run, "--", "0.1", "2")
+    finally:
+        retire(resolve(load(file), load(file).node("node1")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = folder_of(results)
+    assert (folder / "results.csv").read_text(encoding="utf-8").count("Status.OK") == 2
+    assert not (folder / FILE_NAME).exists()
+    assert (tmp_path / "asked").read_text(encoding="utf-8").split() == ["asked"]

@@ -247,6 +247,12 @@ TRUST = "timeeval-provision trust node1"
             "reinstalled",
         ),
         (said("alice@10.0.0.1: Permission denied (publickey)."), "does not let alice in", "authorized_keys"),
+        (
+            said("alice@x: Permission denied (keyboard-interactive)."),
+            "for more than a key (keyboard-int",
+            "a key suffice",
+        ),
+        (said("a@x: Permission denied (publickey,keyboard-interactive)."), "does not let alice in", "authorized_keys"),
         (said("Unable to negotiate: no matching key exchange method found."), "SHA-1", "update its OpenSSH"),
         (said("connect to host x port 22: Connection timed out"), "did not answer within 3 s", "firewall"),
         (said("Could not resolve hostname x: Name or service not known"), "cannot be resolved", "set address"),

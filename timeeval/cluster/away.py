@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provisioning.asking import open_asking
 from provisioning.errors import NodeError, NotVerifiedError, ProvisionError, UnreachableError
 from provisioning.gate import standing
-from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.resources.base import Needs
 from provisioning.transplant import sources_beside
@@ -127,7 +127,7 @@ def depart(wish: Departure, hear: Hear) -> Departed:
     known = None if wish.resume is None else Driven.of(wish.resume)
     node = _driver(cluster, wish, known)
     files = luggage.files_of(wish.script, wish.also)
-    with _folder(wish) as here, translated(), open_session(cluster, node) as session:
+    with _folder(wish) as here, translated(), open_asking(cluster, node) as session:
         folder = known.folder if known is not None else str(cluster.state / "driven" / _name(here))
         note = Driven(node.name, folder, str(cluster.file), wish.environment, wish.collect)
         host = Lodging(cluster, session, note)

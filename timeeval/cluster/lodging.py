@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from provisioning.asking import open_asking
 from provisioning.errors import NodeError
-from provisioning.launch import open_session
 from provisioning.node import tree
 from provisioning.transfer.gather import Gathering
 from timeeval.cluster import open_cluster
@@ -158,7 +158,7 @@ def lodging(note: Driven, cluster_file: Path | None = None) -> Iterator[Lodging]
         The cluster file, if it is not where it was.
     """
     cluster = open_cluster(cluster_file or Path(note.cluster_file), note.environment)
-    with translated(), open_session(cluster, cluster.node(note.host)) as session:
+    with translated(), open_asking(cluster, cluster.node(note.host)) as session:
         yield Lodging(cluster, session, note)
 
 
