@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from timeeval.engines import joined_worker
 from timeeval.engines.gateway import Gateway, reason_of, refuse_pickles
+from timeeval.engines.joined_link import machine_of
 from timeeval.engines.worker_main import CLOSE_SECONDS, Voice, incoming, versions
 from timeeval.errors import EngineError
 from timeeval.evaluation import forbid_job
@@ -44,6 +45,8 @@ class JoinedGateway(Gateway):
         self._known: dict[str, dict[str, Any]] = {}  # what each worker says of itself, by its address
         self._parts: dict[str, bytes] = {}  # what jobs have in common, by its SHA-256
         self._held: dict[tuple[str, str], asyncio.Task[None]] = {}  # what a worker has of that, or gets
+        self._sent: set[tuple[str, str]] = set()  # machines that have had a part
+        self._passing: dict[tuple[str, str], asyncio.Lock] = {}  # so that its workers do not all get it at once
         self._open: dict[str, list[str]] = {}  # attempts of each task that were not reported yet, by its key
 
     async def _obey(self) -> None:
@@ -121,7 +124,7 @@ class JoinedGateway(Gateway):
         self._parts[part] = base64.b64decode(data)
 
     async def _provide(self, run: str, worker: str, parts: list[str]) -> None:
-        """Let a worker have the parts of jobs before they come; each is sent there once."""
+        """Let a worker have the parts of jobs before they come; each is sent to its machine once."""
         for part in parts:
             if (worker, part) not in self._held:
                 self._held[worker, part] = asyncio.ensure_future(self._give(run, worker, part))
@@ -132,8 +135,18 @@ class JoinedGateway(Gateway):
             raise
 
     async def _give(self, run: str, worker: str, part: str) -> None:
-        async with asyncio.timeout(PART_SECONDS):
-            await self._client.run(joined_worker.hold_part, run, part, self._parts[part], workers=[worker])
+        """Let a worker have a part: of another one on its machine, else of us."""
+        known = self._known.get(worker)
+        place = (machine_of(known) if known else worker, part)
+        async with asyncio.timeout(PART_SECONDS), self._passing.setdefault(place, asyncio.Lock()):
+            if place in self._sent and await self._hold(run, worker, part, None):
+                return
+            await self._hold(run, worker, part, self._parts[part])
+            self._sent.add(place)
+
+    async def _hold(self, run: str, worker: str, part: str, content: bytes | None) -> bool:
+        answers = await self._client.run(joined_worker.hold_part, run, part, content, workers=[worker])
+        return answers.get(worker) is True
 
     def _forget_parts(self, worker: str) -> None:
         for known in [known for known in self._held if known[0] == worker]:

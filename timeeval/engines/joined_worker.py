@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from timeeval.engines import joined_parts
 from timeeval.engines.worker_main import execute
 from timeeval.run.layout import PRIVATE
 
@@ -80,12 +81,23 @@ _parts: dict[str, tuple[bytes, set[str]]] = {}  # what jobs have in common, by i
 _parts_lock = threading.Lock()
 
 
-def hold_part(run: str, part: str, content: bytes) -> bool:
-    """Keep what many jobs of a run have in common, until its driver is silent for as long as its lease."""
-    if hashlib.sha256(content).hexdigest() != part:
+def hold_part(run: str, part: str, content: bytes | None) -> bool:
+    """Keep what many jobs of a run have in common, until its driver is silent for as long as its lease.
+
+    Without ``content`` it is to be had of another worker of this machine; the answer tells whether it is here now.
+    """
+    if content is not None and hashlib.sha256(content).hexdigest() != part:
         raise ValueError(f"what came is not part {part}")
     with _parts_lock:
-        _parts.setdefault(part, (content, set()))[1].add(run)
+        held = _parts.get(part)
+    if held is None:
+        if content is not None:
+            joined_parts.put(part, content)
+        elif (content := joined_parts.take(part)) is None:
+            return False
+        held = (content, set())
+    with _parts_lock:
+        _parts.setdefault(part, held)[1].add(run)
     return True
 
 
@@ -95,6 +107,14 @@ def _drop_parts(run: str) -> None:
             runs.discard(run)
             if not runs:
                 del _parts[part]
+                joined_parts.drop(part)
+
+
+def _touch_parts(run: str) -> None:
+    with _parts_lock:
+        parts = [part for part, (_, runs) in _parts.items() if run in runs]
+    for part in parts:
+        joined_parts.touch(part)
 
 
 def answer(task: str, job: bytes) -> str:
@@ -131,6 +151,7 @@ def beat(run: str, lease: float) -> bool:
     with _leases_lock:
         alone = not _leases
         _leases[run] = time.monotonic() + lease
+    _touch_parts(run)
     if alone:
         threading.Thread(target=_watch_leases, name="timeeval-lease", daemon=True).start()
     return True

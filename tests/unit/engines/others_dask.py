@@ -79,7 +79,7 @@ class OthersDask:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": HERE},
+                env={**os.environ, "PYTHONPATH": HERE, "TMPDIR": str(self.folder)},
                 start_new_session=True,
             )
 
