@@ -1,7 +1,8 @@
 """Who drives a run: the process and its machine, in the results folder, so that others can watch it and stop it.
 
 The file ``driver.json`` is written when a run takes its results folder and again when the driver ends; its time of
-change is the driver's pulse, for those on other machines that cannot see the process itself.
+change is the driver's pulse, for those on other machines that cannot see the process itself. They ask it to stop by a
+file of their own, ``stop.json``, for which it looks at every beat.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +23,9 @@ from timeeval.errors import TimeEvalError
 
 FILE_NAME = "driver.json"
 SCHEMA = "timeeval.driver/1"
+STOP_NAME = "stop.json"
+STOP_SCHEMA = "timeeval.stop/1"
+LOOK_SECONDS = 1.0
 PULSE_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 AGAIN_SECONDS = 2.0
@@ -73,10 +78,12 @@ class Driver:
 
     def write(self, folder: Path) -> None:
         """Say it in a results folder; a reader sees the old or the new text, never a part."""
-        path = folder / FILE_NAME
-        partial = path.with_name(f"{FILE_NAME}.part")
-        partial.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}) + "\n", encoding="utf-8")
-        partial.replace(path)
+        _write(folder / FILE_NAME, {"schema": SCHEMA, **asdict(self)})
+
+    @property
+    def name(self) -> list[str | int]:
+        """What no other process has, on any machine."""
+        return [self.host, self.boot, self.pid, self.started]
 
     @property
     def is_near(self) -> bool:
@@ -96,6 +103,7 @@ class Claims:
         self._driver = Driver.this()
         self._folders: list[Path] = []
         self._over = threading.Event()
+        self._stops = 0  # how often it was told to stop by a file
         self._pulse = threading.Thread(target=self._beat, name="timeeval-pulse", daemon=True)
 
     def add(self, folder: Path) -> None:
@@ -112,12 +120,16 @@ class Claims:
         for folder in self._folders:
             with contextlib.suppress(OSError):  # what counts is in the journal
                 replace(self._driver, exit_code=int(exit_code)).write(folder)
+                (folder / STOP_NAME).unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._over.wait(PULSE_SECONDS):
             for folder in list(self._folders):
                 with contextlib.suppress(OSError):
                     os.utime(folder / FILE_NAME)
+                if self._stops < _asked_to_stop(folder, self._driver):
+                    self._stops += 1
+                    os.kill(os.getpid(), signal.SIGTERM)  # as somebody on this machine would; twice is at once
 
 
 class Watched:
@@ -165,7 +177,7 @@ def stop(folder: Path, *, now: bool) -> Driver:
     Parameters
     ----------
     folder : Path
-        Results folder of the run.
+        Results folder of the run; its driver may be on another machine that sees it too.
     now : bool
         Running experiments are stopped at once, rather than given time to end.
 
@@ -177,16 +189,13 @@ def stop(folder: Path, *, now: bool) -> Driver:
     Raises
     ------
     TimeEvalError
-        If it is not this machine's, or there is none any more, with cause and remedy.
+        If there is no driver any more or none that answers, with cause and remedy.
     """
     driver = Driver.of(folder)
     if driver.exit_code is not None:
         raise TimeEvalError(f"the run of {folder} has ended already, with exit code {driver.exit_code}")
     if not driver.is_near:
-        raise TimeEvalError(
-            f"the driver of {folder} runs on {driver.host}, this is {socket.gethostname()}",
-            remedy=f"Run the same command there: `ssh {driver.host} timeeval-results stop {folder}`",
-        )
+        return _stop_far(folder, driver, now=now)
     gone = TimeEvalError(
         f"the driver of {folder} (process {driver.pid}) is gone; its nodes clean up by themselves",
         remedy=f"`timeeval-run … --resume {folder}` computes what is missing",
@@ -202,6 +211,43 @@ def stop(folder: Path, *, now: bool) -> Driver:
     finally:
         os.close(process)
     return Driver.of(folder)
+
+
+def _stop_far(folder: Path, driver: Driver, *, now: bool) -> Driver:
+    """Ask a driver on another machine by a file; it looks for it when its pulse beats."""
+    request = folder / STOP_NAME
+    _write(request, {"schema": STOP_SCHEMA, "driver": driver.name, "now": now})
+    watched = Watched(folder)
+    try:
+        while (ended := watched.ended()) is None:
+            time.sleep(LOOK_SECONDS)
+    except TimeEvalError as error:
+        request.unlink(missing_ok=True)
+        raise TimeEvalError(
+            f"the driver of {folder} (process {driver.pid} of {driver.host}) gives no sign of life",
+            remedy=f"Run the same command there: `ssh {driver.host} timeeval-results stop {folder}`; if it is gone, "
+            f"`timeeval-run … --resume {folder}` computes what is missing",
+        ) from error
+    return ended
+
+
+def _asked_to_stop(folder: Path, driver: Driver) -> int:
+    """Return how many signals to stop a file asks for: none, if it is another user's or means another driver."""
+    request = folder / STOP_NAME
+    try:
+        found = request.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+            return 0
+        raw = json.loads(request.read_text(encoding="utf-8"))
+        return 0 if raw["driver"] != driver.name else 2 if raw["now"] is True else 1
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _end(driver: Driver, process: int, *, now: bool) -> None:

@@ -17,7 +17,7 @@ from small_data import write_datasets
 
 from timeeval.errors import TimeEvalError
 from timeeval.run import driver as drivers
-from timeeval.run.driver import FILE_NAME, Driver
+from timeeval.run.driver import FILE_NAME, STOP_NAME, Driver
 
 SCRIPT = """
 import sys, time
@@ -159,9 +159,47 @@ def written(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_a_driver_on_another_machine_is_not_stopped_from_here(tmp_path: Path) -> None:
-    with pytest.raises(TimeEvalError, match=r"runs on elsewhere, this is (.|\n)*ssh elsewhere timeeval-results stop"):
+@pytest.mark.parametrize("now", [False, True])
+def test_a_driver_on_another_machine_is_stopped_by_what_both_see(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, now: bool
+) -> None:
+    results = detached(folder, 600 if now else 1, 50)
+    if not now:
+        until(lambda: '"outcome": "ok"' in run(folder, "timeeval-results", "show", results, "--json").stdout)
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")  # here; the driver is where it was
+    assert drivers.stop(results, now=now).exit_code == 143
+    assert not (results / STOP_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda me: {"driver": [*me.name[:3], me.started + 1], "now": True},
+        lambda me: {"driver": me.name},
+        lambda _: ["stop"],
+    ],
+)
+def test_what_asks_another_driver_to_stop_or_makes_no_sense_stops_nothing(
+    tmp_path: Path, request_of: Callable[[Driver], object]
+) -> None:
+    me = Driver.this()
+    (tmp_path / STOP_NAME).write_text(json.dumps({"driver": me.name, "now": False}), encoding="utf-8")
+    assert drivers._asked_to_stop(tmp_path, me) == 1
+    (tmp_path / STOP_NAME).write_text(json.dumps(request_of(me)), encoding="utf-8")
+    assert drivers._asked_to_stop(tmp_path, me) == 0
+    (tmp_path / STOP_NAME).unlink()
+    (tmp_path / "real").write_text(json.dumps({"driver": me.name, "now": False}), encoding="utf-8")
+    (tmp_path / STOP_NAME).symlink_to("real")
+    assert drivers._asked_to_stop(tmp_path, me) == 0
+
+
+def test_a_driver_elsewhere_that_does_not_answer_is_told_with_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "SILENT_SECONDS", -1.0)
+    with pytest.raises(TimeEvalError, match=r"gives no sign of life(.|\n)*ssh elsewhere timeeval-results stop"):
         drivers.stop(written(tmp_path, host="elsewhere"), now=True)
+    assert not (tmp_path / STOP_NAME).exists()
 
 
 @pytest.mark.parametrize("changes", [{"started": 1}, {"boot": "another"}, {"pid": 2**22 + 1}])
