@@ -1,6 +1,5 @@
-"""Experiments that leave a large file beside their scores; one, on node1, waits until a file appears there."""
+"""Experiments that leave a large file beside their scores; one more waits until a file appears on its host."""
 
-import socket
 import sys
 import time
 from pathlib import Path
@@ -10,9 +9,10 @@ import numpy as np
 from timeeval import Algorithm, DatasetManager, DefaultMetrics, TimeEval
 from timeeval.adapters import FunctionAdapter
 from timeeval.adapters.base import Adapter
+from timeeval.params import FullParameterGrid
 
 SECONDS = float(sys.argv[1])
-REPETITIONS = int(sys.argv[2])
+COUNT = int(sys.argv[2])
 GO = sys.argv[3] if len(sys.argv) > 3 else ""
 
 
@@ -27,7 +27,7 @@ class Leaving(Adapter):
 
 
 def waits(data: np.ndarray, args: dict) -> np.ndarray:
-    while socket.gethostname() == "node1" and not Path(GO).exists():
+    while not Path(GO).exists():
         time.sleep(0.1)
     return data[:, 0].astype(float)
 
@@ -36,8 +36,10 @@ datasets = DatasetManager("/srv/timeeval/data/nab", create_if_missing=False)
 TimeEval(
     datasets,
     [("NAB-realTraffic", "speed_6005")],
-    [Algorithm("leaves", Leaving()), *([Algorithm("waits", FunctionAdapter(waits))] if GO else [])],
-    repetitions=REPETITIONS,
+    [
+        Algorithm("leaves", Leaving(), param_config=FullParameterGrid({"number": range(COUNT)})),
+        *([Algorithm("waits", FunctionAdapter(waits))] if GO else []),
+    ],
     distributed=True,
     metrics=[DefaultMetrics.ROC_AUC],
 ).run()
