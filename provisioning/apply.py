@@ -131,7 +131,9 @@ class Wave:
         def one(node: Node) -> None:
             held = {folder: file for folder, file in locks.items() if self._leads(node.name, folder)}
             if held:
-                self._held[node.name] = hold(stack, self.sessions[node.name], held, lines.get(node.name))
+                session = self.sessions[node.name]
+                session.held = self._held[node.name] = hold(stack, session, held, lines.get(node.name))
+                stack.callback(setattr, session, "held", None)
 
         for name, outcome in for_each(nodes, one, parallel=self.cluster.limits.parallel).items():
             if isinstance(outcome, ProvisionError):

@@ -24,6 +24,7 @@ from provisioning.wires import LocalWire, SSHWire, Wire, retire
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
+    from provisioning.locks import Held
     from provisioning.process import Process, start
     from provisioning.shapes import Shape
 
@@ -46,10 +47,16 @@ class Session:
         How the node is reached; None for the driver's own node.
     keep : str or None
         Folder of the node for programs that other commands will need again.
+
+    Attributes
+    ----------
+    held : Held or None
+        Locks of folders there, as long as a command holds them.
     """
 
     def __init__(self, node: Node, timeout: float, endpoint: Endpoint | None = None, keep: str | None = None) -> None:
         self.node = node
+        self.held: Held | None = None
         self._timeout = timeout
         self._endpoint = endpoint
         self._keep = keep

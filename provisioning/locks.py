@@ -51,10 +51,16 @@ def known(cluster: Cluster) -> dict[str, PurePosixPath]:
 
 
 class Held:
-    """Locks of one node that are kept by saying, every few seconds, that we are still there."""
+    """Locks of one node that are kept by saying, every few seconds, that we are still there.
+
+    Attributes
+    ----------
+    conversation : Conversation
+        The line to who holds them there, which also takes small differences.
+    """
 
     def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+        self.conversation = conversation
         self._over = threading.Event()
         self._saying = threading.Lock()
         self._spoken = _clock()
@@ -68,7 +74,7 @@ class Held:
                 with self._saying:
                     if self._over.is_set():
                         return  # somebody else may speak on this line now
-                    self._conversation.send({"beat": True})
+                    self.conversation.send({"beat": True})
             except ProvisionError:
                 self._lost = True
                 return
@@ -82,7 +88,7 @@ class Held:
         if self._lost or _clock() - self._spoken > SILENCE_SECONDS:
             raise LockedError(
                 f"its locks were lost: it heard nothing of this machine for {SILENCE_SECONDS:g} s",
-                host=self._conversation.host,
+                host=self.conversation.host,
                 remedy="run the command again",
             )
 
@@ -90,7 +96,7 @@ class Held:
         """Give the locks back."""
         with self._saying:
             self._over.set()
-        let_go(self._conversation)
+        let_go(self.conversation)
 
 
 def let_go(line: Conversation) -> None:

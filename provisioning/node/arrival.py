@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 
 from provisioning.node import land, landing, tree
@@ -131,9 +130,8 @@ class Folder:
     def settle(self) -> int:
         """Give all files their names; return how many they were."""
         self.leave()
-        land.place(self.target, self.staged, self.present, self.last, self.rights)
+        self.marker = land.place(self.target, self.staged, self.present, self.last, self.rights)
         count = len(self.staged)
-        self.marker = landing.read_marker(self.target)
         self.present.update(self.staged)
         self.staged = {}
         return count
@@ -148,7 +146,7 @@ class Incoming:
     def __init__(self, folder: Folder, path: str, size: int, digest: str, offset: int) -> None:
         *above, self._name = path.split("/")
         self._folder, self._path, self._size, self._wanted = folder, path, size, digest
-        self._digest = hashlib.sha256()
+        self._digest = tree.sha256(size)
         self._above, self._half = folder.near(tuple(above))
         self._file = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644, dir_fd=self._half)
         folder.rights.on_file(self._file)

@@ -34,9 +34,10 @@ class HeldError(Exception):
 
 
 def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
-    """Obey ``{"do": "mark" | "lock" | "free", ...}``, one answer each; what is locked stays so while the driver speaks.
+    """Obey ``{"do": "mark" | "lock" | "take" | "free", ...}``, one answer each; locks stay while the driver speaks.
 
-    ``mark`` is for `provisioning.node.mark_places`; ``lock`` takes ``{"locks": {folder: lock file}, "holder"}``.
+    ``mark`` is for `provisioning.node.mark_places`; ``lock`` takes ``{"locks": {folder: lock file}, "holder"}``; for
+    ``take`` see `provisioning.node.take`.
     ``args["silence"]`` is how many seconds it may say nothing.
     """
     descriptors: List[int] = []
@@ -52,6 +53,13 @@ def main(args: Dict[str, Any], channel: Channel) -> Dict[str, Any]:
                     # one by one: what is locked must be known when the next lock fails
                     descriptors.append(_lock(folder, file, asked["holder"]))
                 channel.event({"locked": True})
+            elif asked.get("do") == "take":
+                from provisioning.node.take import take
+
+                answer = take(asked, channel, args["silence"])
+                if answer is None:
+                    return {}
+                channel.event(answer)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from provisioning.node.bootstrap import Channel
 
+FEW = 8
+"""Files that are made durable one by one: it is sooner done than all that a file system has to write."""
+
 PARTIAL = ".rsync-partial"
 MODE = 0o644
 """Of every file, so that a container under another user can read it."""
@@ -150,7 +153,7 @@ def commit(
 
 def place(
     target: str, moving: Dict[str, tree.Row], present: Dict[str, tree.Row], last: List[str], rights: landing.Rights
-) -> None:
+) -> Dict[str, Any]:
     """Give proven files of the stage their names, those of `last` after all others, and write the marker.
 
     Parameters
@@ -163,11 +166,17 @@ def place(
     last : list of str
     rights : Rights
         Of files and of folders that are made.
+
+    Returns
+    -------
+    dict
+        The marker.
     """
-    marker = landing.read_marker(target) or {"files": {}}
+    known = landing.read_marker(target)
+    marker = known or {"files": {}}
     stage = landing.stage(target)
     os.makedirs(stage, exist_ok=True)  # noqa: PTH103
-    if landing.read_marker(target) is None:
+    if known is None:
         descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         try:
             rights.on_folder(descriptor)
@@ -175,7 +184,7 @@ def place(
             pass  # somebody else made the folder, and lets us write to it
         finally:
             os.close(descriptor)
-    _sync(target)
+    _sync(target, [stage + "/" + path for path, row in moving.items() if not row[4].startswith(tree.LINK)])
     order = [*sorted(set(moving) - set(last)), *[path for path in last if path in moving]]
     placed: Dict[str, tree.Row] = {}
     for above, paths in itertools.groupby(order, lambda path: path.rpartition("/")[0]):
@@ -183,6 +192,7 @@ def place(
     _sweep(stage, set())
     marker["files"] = dict(marker["files"], **present, **placed)
     landing.write_marker(target, marker)
+    return marker
 
 
 def _place(
@@ -235,8 +245,16 @@ def _kept(row: tree.Row) -> List[int]:
     return [row[0], row[1], row[3]]
 
 
-def _sync(folder: str) -> None:
-    """Make the file system's pending writes durable, once instead of once per file."""
+def _sync(folder: str, files: List[str]) -> None:
+    """Make pending writes durable: of many files by those of their file system, once instead of once per file."""
+    if len(files) <= FEW:
+        for file in files:
+            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return
     import ctypes
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

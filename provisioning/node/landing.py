@@ -10,11 +10,17 @@ from provisioning.node import glance, tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Dict, List, Optional, Tuple
 
 CONTROL = ".timeeval-sync"
 MARKER = CONTROL + "/manifest.json"
 SCHEMA = "timeeval.sync/1"
+
+
+REMEMBERED = 20_000
+"""Files of a folder whose marker a process keeps in memory, at most."""
+
+_last: Dict[str, Tuple[List[int], Dict[str, Any]]] = {}
 
 
 class NoGroupError(Exception):
@@ -97,10 +103,22 @@ def stage(folder: str) -> str:
 def read_marker(folder: str) -> Optional[Dict[str, Any]]:
     """Return the marker ``{"schema", "files": {path: row}}``; None when the folder is not ours."""
     _control(folder)
+    stamp = marker_stamp(folder)
+    last = _last.get(folder)
+    if stamp is not None and last is not None and last[0] == stamp:
+        return dict(last[1], files=dict(last[1]["files"]))
     marker = tree.read_json(folder + "/" + MARKER)
     if not isinstance(marker, dict) or marker.get("schema") != SCHEMA or not isinstance(marker.get("files"), dict):
         return None
+    _remember(folder, stamp, marker)
     return marker
+
+
+def _remember(folder: str, stamp: Optional[List[int]], marker: Dict[str, Any]) -> None:
+    """Let the marker not be read again by this process, which looks before and after a change."""
+    _last.pop(folder, None)
+    if stamp is not None and len(marker["files"]) <= REMEMBERED:
+        _last[folder] = (stamp, dict(marker, files=dict(marker["files"])))
 
 
 def glanced(folder: str) -> Optional[str]:
@@ -124,9 +142,11 @@ def glance_at(folder: str, marker: Dict[str, Any], stamp: List[int]) -> None:
 
 def write_marker(folder: str, marker: Dict[str, Any]) -> None:
     """Write the marker, and with it the digest of what it names: most often it is asked for that alone."""
-    digest = tree.content_digest((path, row[0], row[4]) for path, row in marker["files"].items())
+    rows = [(path, row[0], row[4]) for path, row in marker["files"].items()]
+    whole = dict(marker, schema=SCHEMA, digest=tree.content_digest(rows))
     _control(folder)
-    tree.write_json(folder + "/" + MARKER, dict(marker, schema=SCHEMA, digest=digest))
+    tree.write_json(folder + "/" + MARKER, whole)
+    _remember(folder, marker_stamp(folder), whole)
 
 
 def environment_stamp(python: str) -> Optional[List[int]]:

@@ -45,8 +45,9 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
 def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
     path, parts = asked["path"], asked.get("parts", [""])
     answer = room(path)
-    if not deep and landing.glanced(path) == asked["digest"]:
-        answer.update(marked=True, failed={}, digest=asked["digest"])
+    seen = None if deep else landing.glanced(path)
+    if seen == asked["digest"]:
+        answer.update(marked=True, failed={}, digest=seen)
         return answer
     stamp = landing.marker_stamp(path)
     known = landing.read_marker(path)
@@ -54,19 +55,22 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
     if known is None:
         return answer
     files = known["files"]
-    found, failed = tree.rows(path, files, {} if deep else files, lambda _: beat())
-    answer["failed"] = failed
-    if found == files and known.get("digest") == asked["digest"]:
+    if seen is not None and seen == known.get("digest"):
+        found, answer["failed"] = files, {}
+    else:
+        found, answer["failed"] = tree.rows(path, files, {} if deep else files, lambda _: beat())
+    if found == files and "digest" in known:
         answer["digest"] = known["digest"]
         if stamp is not None and answer["writable"]:
             landing.glance_at(path, known, stamp)
-        return answer
-    if found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
+    elif found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
         # a folder on a read-only mount is still right; it is only read again each time
         known["files"] = dict(files, **found)
         landing.write_marker(path, known)
+    if answer.get("digest") == asked["digest"]:
+        return answer
     rows = [[name, row[0], row[4]] for name, row in sorted(found.items())]
-    answer["digest"] = tree.content_digest((name, size, digest) for name, size, digest in rows)
+    answer.setdefault("digest", tree.content_digest((name, size, digest) for name, size, digest in rows))
     if answer["digest"] != asked["digest"]:
         own = tree.part_digests(((name, size, digest) for name, size, digest in rows), len(parts))
         differ = {number for number, digest in enumerate(own) if digest != parts[number]}

@@ -62,6 +62,12 @@ class Fanout:
             star = Star(uploads=uploads, bwlimit=None if rate is None else rate // min(uploads, len(missing)))
             star.spread(cluster, parcels, sessions, arrived, on_event)
             return
+        if route.kind == "straight" and self.sending.bwlimit is None:
+            from provisioning.transfer.hand import hand
+
+            parcels = hand(parcels, sessions, arrived, on_event, uploads=uploads)
+            if not parcels:
+                return
         # late, as the star: most commands find nothing to send
         from provisioning.transfer.feed import Throttle
         from provisioning.transfer.relay import Relay

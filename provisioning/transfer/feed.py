@@ -65,6 +65,11 @@ def frames(items: Sequence[Item], codec: int) -> Iterator[Frame]:
     yield Frame(END)
 
 
+def whole(item: Item) -> bytes:
+    """Return the bytes of a small file, with the length that was announced, as `frames` would send them."""
+    return b"".join(_pieces(item))
+
+
 def _blocks(items: Sequence[Item]) -> Iterator[bytes]:
     """Yield the bytes of files one after another, in pieces that do not care where a file ends."""
     waiting: list[bytes] = []

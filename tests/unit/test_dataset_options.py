@@ -19,7 +19,7 @@ from provisioning.plan import Job, run
 from provisioning.report import Report, lines
 from provisioning.resources.datasets import Datasets
 from provisioning.selecting import selected
-from provisioning.transfer import feed
+from provisioning.transfer import feed, hand
 from provisioning.transfer.fanout import Fanout
 
 HEADER = "collection_name,dataset_name,train_path,test_path\n"
@@ -212,9 +212,11 @@ def test_a_group_that_is_not_there_is_named(cluster: Cluster, sync: Callable[...
     assert "there is no group no-such-group" in str(report.nodes[0].error)
 
 
+@pytest.mark.parametrize("most", [0, 256])
 def test_a_file_that_changes_meanwhile_is_sent_again(
-    cluster: Cluster, sync: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, sync: Callable[..., Report], monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
+    monkeypatch.setattr(hand, "MOST_FILES", most)
     file = cluster.datasets[0].source / "NAB" / "one.csv"
     real, times = feed._pieces, []
 
@@ -230,9 +232,11 @@ def test_a_file_that_changes_meanwhile_is_sent_again(
     assert sync().nodes[0].state == "ok"
 
 
+@pytest.mark.parametrize("most", [0, 256])
 def test_a_file_that_never_rests_is_an_error(
-    cluster: Cluster, sync: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, sync: Callable[..., Report], monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
+    monkeypatch.setattr(hand, "MOST_FILES", most)
     file = cluster.datasets[0].source / "NAB" / "one.csv"
     real, times = feed._pieces, []
 

@@ -37,6 +37,8 @@ READY = {
 class Scripted:
     """A node whose agent says what a test wants; it is its own session and conversation."""
 
+    held = None
+
     def __init__(self, *says: dict[str, Any], ready: Any = READY) -> None:
         self.node = Node("evil")
         self._says: queue.SimpleQueue[Any] = queue.SimpleQueue()
