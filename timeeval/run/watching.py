@@ -45,7 +45,7 @@ def watch(folder: Path) -> Iterator[View]:
     Parameters
     ----------
     folder : Path
-        Results folder of the run.
+        Results folder of the run; those of further evaluations of its script are beside it.
 
     Raises
     ------
@@ -57,18 +57,27 @@ def watch(folder: Path) -> Iterator[View]:
     while True:
         ended = watched.ended()  # asked first: the last look then holds all there is
         began = time.monotonic()
-        with Journal.read(folder / FILE_NAME) as journal:
-            rows = journal.rows()
+        rows = list(_rows(folder))
         took = time.monotonic() - began
-        fresh = [row for row in rows if row.outcome is not None and known.get(_name(row)) != (row.attempt, row.outcome)]
-        known.update((_name(row), (row.attempt, row.outcome)) for row in fresh)
-        counts = Counter("missing" if row.outcome is None else row.outcome.value for row in rows)
-        yield View(tuple(fresh), dict(counts), ended)
+        fresh = {
+            name: row for name, row in rows if row.outcome is not None and known.get(name) != (row.attempt, row.outcome)
+        }
+        known.update((name, (row.attempt, row.outcome)) for name, row in fresh.items())
+        counts = Counter("missing" if row.outcome is None else row.outcome.value for _, row in rows)
+        yield View(tuple(fresh.values()), dict(counts), ended)
         if ended is not None:
             return
         time.sleep(max(SHORTEST_PAUSE, SHARE * took))  # a large journal is read more seldom
 
 
-def _name(row: ResultRow) -> str:
-    cell = row.cell
-    return repr((cell.algorithm, cell.collection, cell.dataset, cell.hyper_params_id, cell.repetition))
+def _rows(folder: Path) -> Iterator[tuple[str, ResultRow]]:
+    """Go through the rows of a script's evaluations that have begun, each with a name of its own."""
+    path, number = folder, 1
+    while (path / FILE_NAME).is_file() or number == 1:  # where there is none at all, the journal says so
+        with Journal.read(path / FILE_NAME) as journal:
+            for row in journal.rows():
+                cell = row.cell
+                key = (cell.algorithm, cell.collection, cell.dataset, cell.hyper_params_id, cell.repetition)
+                yield repr((number, *key)), row
+        number += 1
+        path = folder.with_name(f"{folder.name}-{number}")

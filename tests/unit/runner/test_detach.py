@@ -101,6 +101,21 @@ def test_a_detached_run_belongs_to_no_terminal_and_is_watched_to_its_end(folder:
     assert Driver.of(results).exit_code == 0
 
 
+def test_all_evaluations_of_a_script_are_watched(folder: Path) -> None:
+    body = SCRIPT[SCRIPT.index("TimeEval(\n") : SCRIPT.index('print("goodbye")')]
+    second = body.replace('"slow"', '"second"')
+    (folder / "script.py").write_text(SCRIPT + second, encoding="utf-8")
+    results = detached(folder, 0.5, 3)
+
+    watching = run(folder, "timeeval-results", "watch", results, "--json")
+
+    lines = [json.loads(line) for line in watching.stdout.splitlines()]
+    assert watching.returncode == 0, watching.stderr
+    assert [line["algorithm"] for line in lines[:-1]] == ["slow"] * 3 + ["second"] * 3
+    assert lines[-1]["outcomes"] == {"ok": 6}
+    assert results.with_name(f"{results.name}-2").is_dir()
+
+
 def test_a_start_that_fails_is_told_with_its_exit_code(folder: Path) -> None:
     done = run(folder, "timeeval-run", "script.py", "--detach", "--results", "results")
 
