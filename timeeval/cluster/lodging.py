@@ -119,7 +119,10 @@ class Lodging:
     def runs(self) -> dict[str, list[str]]:
         """Return what lies in the results folder of each run that has ended, the first run's before the others'."""
         found = self._call("list")["runs"]
-        return {name: found[name] for name in _by_number(found)}
+        try:
+            return {_name(name): [str(entry) for entry in found[name]] for name in _by_number(found)}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise NodeError(f"its answer lists no runs: {error!r}", host=self.session.node.name) from error
 
     def news(self, seen: Mapping[str, int]) -> News:
         """Return what has been collected there beyond what was seen.
@@ -131,7 +134,7 @@ class Lodging:
         """
         told = self._call("news", seen=dict(seen))
         try:
-            runs = {str(name): run for name, run in told["runs"].items()}
+            runs = {_name(name): run for name, run in told["runs"].items()}
             folders = {name: [_experiment(path) for path in run["folders"]] for name, run in runs.items()}
             read = {name: int(run["read"]) for name, run in runs.items()}
             return News(told["driver"] is not None, read, {name: folders[name] for name in _by_number(folders)})
@@ -235,6 +238,13 @@ def local_of(results_path: Path, runs: Iterable[str], name: str) -> Path:
 
 def _by_number(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (len(name), name))
+
+
+def _name(name: str) -> str:
+    """Return the name of a results folder; raises ValueError for what leads elsewhere."""
+    if "/" in tree.safe_path(name):
+        raise ValueError(f"{name} is no folder's name")
+    return name
 
 
 def _experiment(path: object) -> str:

@@ -188,3 +188,14 @@ def test_only_folders_of_experiments_are_believed(
     with pytest.raises(NodeError, match="n1: its answer tells nothing of a run"):
         alongside.Alongside(host, here).round()
     assert list(here.parent.iterdir()) == [here]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "", ".."])
+def test_only_names_of_folders_are_believed(
+    host: Lodging, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for answer in ({"driver": 1, "runs": {name: {"read": 5, "folders": []}}}, {"driver": None, "runs": {name: []}}):
+        monkeypatch.setattr(Session, "call", lambda *_, told=answer, **__: told)
+        with pytest.raises(NodeError, match="n1: its answer"):
+            host.news({}) if answer["driver"] else host.runs()
+    assert list(here.parent.iterdir()) == [here]

@@ -369,6 +369,7 @@ def test_prepare_and_finalize_run_here_also_when_the_run_fails(make, monkeypatch
     with pytest.raises(RuntimeError, match="the engine broke"):
         timeeval.run()
     assert calls == ["prepare", "finalize"]
+    assert (timeeval.results_path / "results.csv").is_file()
 
 
 def test_what_a_module_makes_of_the_results_is_saved(make):
