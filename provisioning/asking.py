@@ -63,10 +63,13 @@ def _somebody_is_there() -> bool:
     if os.environ.get("SSH_ASKPASS") and os.environ.get("SSH_ASKPASS_REQUIRE") in {"force", "prefer"}:
         return True
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
         return False
-    return True
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()  # who reads it in the background is stopped
+    finally:
+        os.close(terminal)
 
 
 def _ask(cluster: Cluster, node: Node, error: AsksMoreError) -> None:

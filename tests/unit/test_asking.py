@@ -74,18 +74,30 @@ def test_a_wrong_answer_is_told(far: Cluster, tmp_path: Path) -> None:
     assert len(asked(tmp_path)) == 1
 
 
-def test_where_nobody_can_be_asked_nobody_is(far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_where_nobody_can_be_asked_nobody_is(
+    far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
     monkeypatch.delenv("SSH_ASKPASS")
+    monkeypatch.setattr("provisioning.asking.open_session", _refused)
+    opened: list[int] = []
 
-    def no_terminal(*_: object) -> int:
-        raise OSError("no such device or address")
+    def terminal(path: str, flags: int) -> int:
+        assert path == "/dev/tty"
+        if not background:
+            raise OSError("no such device or address")
+        opened.append(os.dup(2))
+        return opened[-1]
 
-    monkeypatch.setattr(os, "open", no_terminal)
     with monkeypatch.context() as patch:
-        patch.setattr("provisioning.asking.open_session", _refused)
+        patch.setattr(os, "open", terminal)
+        patch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
         with pytest.raises(AsksMoreError, match=r"^far: asks for more; run this from a terminal, where .*, or mend it"):
             open_asking(far, FAR)
     assert asked(tmp_path) == []
+    for descriptor in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 def test_other_commands_ask_nobody(far: Cluster, tmp_path: Path) -> None:
