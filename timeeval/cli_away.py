@@ -127,7 +127,6 @@ def _tell_ways(results: Path, verbs: Sequence[str], *, err: bool = False) -> Non
 
 def _follow(gone: Departed, *, as_json: bool) -> int:
     """Show what the run does until it ends, then bring its results; whoever leaves early is told how to go on."""
-    from timeeval.cluster.alongside import collecting
     from timeeval.errors import TimeEvalError
 
     note, results = gone.note, gone.results
@@ -136,8 +135,7 @@ def _follow(gone: Departed, *, as_json: bool) -> int:
             click.echo(gone.said, nl=False, err=as_json)
             code = int(Exit.DONE)
         else:
-            with collecting(note, results, lambda line: click.echo(line, err=True)):
-                code = answer(note, results, ["watch", *(["--json"] if as_json else [])])
+            code = watch(note, results, as_json=as_json)
         fetched = fetch(note, results, note.collect)  # what there is, however the run has ended
         code = code or fetched
     except KeyboardInterrupt:
@@ -166,6 +164,15 @@ def answer(note: Driven, folder: Path, command: Sequence[str], cluster_file: Pat
         lambda line: click.echo(line, nl=False, err=True),
         cluster_file=cluster_file,
     )
+
+
+def watch(note: Driven, folder: Path, cluster_file: Path | None = None, *, as_json: bool) -> int:
+    """Follow a run that another host drives, and bring what is finished meanwhile; return the exit code."""
+    from timeeval.cluster.alongside import collecting
+
+    command = ["watch", *(["--json"] if as_json else [])]
+    with collecting(note, folder.absolute(), lambda line: click.echo(line, err=True), cluster_file):
+        return answer(note, folder, command, cluster_file)
 
 
 def fetch(note: Driven, folder: Path, collect: str, cluster_file: Path | None = None) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -14,6 +14,9 @@ from timeeval import cli_away
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
 from timeeval.cli_streams import standard_streams
+
+if TYPE_CHECKING:
+    from timeeval.run.driven import Driven
 
 ROW_SCHEMA = "timeeval.result/1"
 END_SCHEMA = "timeeval.run-end/1"
@@ -38,7 +41,8 @@ def show(folder: Path, as_json: bool, cluster: Path | None) -> None:
 
     A folder of several runs shows its latest one.
     """
-    _ask_driver(folder, ["show", *(["--json"] if as_json else [])], cluster)
+    command = ["show", *(["--json"] if as_json else [])]
+    _ask_driver(folder, lambda note: cli_away.answer(note, folder, command, cluster))
     from timeeval.errors import TimeEvalError
     from timeeval.run.journal import FILE_NAME, Journal
     from timeeval.run.layout import run_folder
@@ -107,9 +111,10 @@ def tables_command(folder: Path, form: str, output: Path | None) -> None:
 def watch_command(folder: Path, as_json: bool, cluster: Path | None) -> None:
     """Follow the run of a results FOLDER until its driver ends, from any machine that sees the folder.
 
-    Exits with the driver's own exit code, with 4 when it ended without one. Nothing is written.
+    Exits with the driver's own exit code, with 4 when it ended without one. Nothing is written, but for a run that
+    another host drives (--on): files of its finished experiments come here meanwhile.
     """
-    _ask_driver(folder, ["watch", *(["--json"] if as_json else [])], cluster)
+    _ask_driver(folder, lambda note: cli_away.watch(note, folder, cluster, as_json=as_json))
     from timeeval.errors import TimeEvalError
     from timeeval.run.layout import run_folder
     from timeeval.run.views import shown_line, shown_row
@@ -139,7 +144,8 @@ def watch_command(folder: Path, as_json: bool, cluster: Path | None) -> None:
 @CLUSTER
 def stop_command(folder: Path, now: bool, cluster: Path | None) -> None:
     """End the run of a results FOLDER in good order, and wait until it has ended; --resume goes on from there."""
-    _ask_driver(folder, ["stop", *(["--now"] if now else [])], cluster)
+    command = ["stop", *(["--now"] if now else [])]
+    _ask_driver(folder, lambda note: cli_away.answer(note, folder, command, cluster))
     from timeeval.errors import TimeEvalError
     from timeeval.run.driver import stop
     from timeeval.run.layout import run_folder
@@ -177,7 +183,7 @@ def fetch(folder: Path, collect: str, cluster: Path | None) -> None:
         _fail(problem, Exit.FAILED)
 
 
-def _ask_driver(folder: Path, command: Sequence[str], cluster: Path | None) -> None:
+def _ask_driver(folder: Path, ask: Callable[[Driven], int]) -> None:
     """Answer for a run that a host of its cluster drives, and end; do nothing for all others."""
     from timeeval.errors import TimeEvalError
 
@@ -185,7 +191,7 @@ def _ask_driver(folder: Path, command: Sequence[str], cluster: Path | None) -> N
     if note is None:
         return
     try:
-        sys.exit(cli_away.answer(note, folder, command, cluster))
+        sys.exit(ask(note))
     except TimeEvalError as error:
         _fail(error, code_of(error))
     except KeyboardInterrupt:

@@ -153,7 +153,7 @@ def fetch(note: Driven, results_path: Path, level: Collect, cluster_file: Path |
 
 
 @contextmanager
-def collecting(note: Driven, results_path: Path, hear: Hear) -> Iterator[None]:
+def collecting(note: Driven, results_path: Path, hear: Hear, cluster_file: Path | None = None) -> Iterator[None]:
     """Bring finished experiments for the length of a block, in a thread and over a connection of its own.
 
     What goes wrong is told once and tried again; nothing depends on it, for `fetch` brings in the end what is missing.
@@ -164,12 +164,14 @@ def collecting(note: Driven, results_path: Path, hear: Hear) -> Iterator[None]:
     results_path : Path
     hear : callable
         Told in a line what keeps files from coming.
+    cluster_file : Path, optional
+        The cluster file, if it is not where it was.
     """
     over = threading.Event()
     open_now: list[Alongside] = []
 
     def follow() -> None:
-        with lodging(note) as host:
+        with lodging(note, cluster_file) as host:
             along = Alongside(host, results_path)
             open_now.append(along)
             try:

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
+from click.testing import CliRunner
 
 from provisioning.errors import NodeError
 from provisioning.inventory import Cluster, Environment, Node
 from provisioning.launch import Session, open_session
+from timeeval import cli_away
+from timeeval.cli import results_command
 from timeeval.cluster import alongside
 from timeeval.cluster.lodging import Lodging
 from timeeval.errors import TimeEvalError
@@ -158,6 +161,23 @@ def test_it_is_collected_beside_a_run_that_is_followed(
             while len(arrived(here)) <= number:
                 time.sleep(0.05)
     assert said == []
+
+
+def test_who_watches_a_run_elsewhere_gets_what_is_finished(
+    host: Lodging, here: Path, begin: Callable[..., Elsewhere], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alongside, "PAUSE_SECONDS", 0.1)
+    run = begin()
+
+    def answer(_note: Driven, folder: Path, command: list[str], _file: Path | None) -> int:
+        assert (folder, command) == (here, ["watch", "--json"])
+        run.finish(0)
+        while not arrived(here):
+            time.sleep(0.05)
+        return 4
+
+    monkeypatch.setattr(cli_away, "answer", answer)
+    assert CliRunner().invoke(results_command, ["watch", str(here), "--json"]).exit_code == 4
 
 
 def test_what_keeps_it_from_coming_is_told_once(host: Lodging, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
