@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import queue
+import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -144,6 +146,22 @@ def test_a_node_that_talks_nonsense_harms_itself_alone(
 @pytest.mark.parametrize("ready", [None, {}, {"codecs": [0], "folders": {}}, {"codecs": "x", "folders": {"0": 1}}])
 def test_a_node_that_begins_with_nonsense_is_left_out(spread: Callable[..., dict[str, Arrival]], ready: Any) -> None:
     assert spread(Scripted(ready=ready))["evil"].error is not None
+
+
+@pytest.mark.parametrize(
+    ("lacks", "why"), [({"free": 9_000}, r"bytes have to fit .* 9000 are free"), ({"inodes": 20}, "20 inodes are free")]
+)
+def test_what_does_not_fit_is_refused_before_the_first_byte(
+    spread: Callable[..., dict[str, Arrival]], lacks: dict[str, int], why: str
+) -> None:
+    ready = copy.deepcopy(READY)
+    ready["folders"]["0"]["room"].update(lacks)  # type: ignore[index]
+    evil = Scripted(ready=ready)
+    error = spread(evil)["evil"].error
+    assert isinstance(error, NodeError)
+    assert re.search(why, error.message)
+    assert "nothing was sent" in str(error.remedy)
+    assert "round" not in evil.heard
 
 
 def test_what_comes_wrong_twice_is_an_error_of_the_node(spread: Callable[..., dict[str, Arrival]]) -> None:
