@@ -6,8 +6,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ChangedError, UsageError
 from provisioning.kept import cache_folder
@@ -17,7 +19,7 @@ from provisioning.scan import glanced, scan
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, DatasetFolder, Node
-    from provisioning.manifest import Manifest
+    from provisioning.manifest import Entry, Manifest
 
 SHOWN = 5
 PARTS = 8
@@ -27,11 +29,21 @@ PART = 64
 """Files, about, that a part has at least."""
 
 
-class Content(NamedTuple):
+class Content:
     """What must be in a folder: files, and the datasets among them."""
 
-    manifest: Manifest
-    ids: tuple[tuple[str, str], ...]
+    def __init__(self, manifest: Manifest, ids: tuple[tuple[str, str], ...], parts: int) -> None:
+        self.manifest = manifest
+        self.ids = ids
+        self._parts = parts
+
+    @cached_property
+    def parts(self) -> list[list[Entry]]:
+        """The files of each part: every node is compared by them."""
+        found: list[list[Entry]] = [[] for _ in range(self._parts)]
+        for entry in self.manifest.entries:
+            found[part_of(entry.path, self._parts)].append(entry)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +211,7 @@ class Datasets:
 
         paths = None if part is None else [*wanted, folder.index]
         manifest = scan(folder.source, paths, cache=cache, progress=self._reading(folder), conclude=conclude)
-        return Content(manifest, ids), found
+        return Content(manifest, ids, len(found["parts"])), found
 
     def _reading(self, folder: DatasetFolder) -> Callable[[int], None] | None:
         """Return what tells how much of a folder has been read."""
@@ -244,9 +256,10 @@ class Datasets:
         if seen["marked"] and seen["digest"] == folder.digest:
             return None
         has = {path: digest for path, _, digest in seen["rows"]} if seen["marked"] else {}
-        count, differ = len(folder.parts), set(seen.get("parts", range(len(folder.parts))))
-        entries = (entry for entry in folder.manifest.entries if part_of(entry.path, count) in differ)
-        missing = [entry for entry in entries if has.get(entry.path) != entry.sha256]
+        differ = seen.get("parts", range(len(folder.parts)))
+        parts = [part for number, part in enumerate(folder.content().parts) if number in differ]
+        entries = (entry for part in parts for entry in part)
+        missing = sorted((each for each in entries if has.get(each.path) != each.sha256), key=attrgetter("path"))
         if seen["marked"] and not missing:
             return None
         damaged = sum(1 for entry in missing if entry.path in has)
@@ -313,6 +326,8 @@ class Datasets:
                 args = {"target": change.detail["path"], "delete": change.detail["delete"]}
                 task.session.call("provisioning.node.forget_files", args, on_event=on_event)
         python = _python(task.cluster)
+        if python is None:
+            return
         paths = {change.detail["path"] for change in task.difference.changes}
         folders = [
             {
@@ -324,10 +339,8 @@ class Datasets:
             for folder in task.desired
             if str(folder.folder.path) in paths
         ]
-        if python is not None:
-            proofs = str(_proofs(task.cluster, task.node))
-            args = {"python": python, "folders": folders, "proofs": proofs}
-            task.session.call("provisioning.node.read_datasets", args, on_event=on_event)
+        args = {"python": python, "folders": folders, "proofs": str(_proofs(task.cluster, task.node))}
+        task.session.call("provisioning.node.read_datasets", args, on_event=on_event)
 
 
 def _as(folder: DatasetFolder) -> list[Any]:

@@ -54,8 +54,7 @@ class Fanout:
         route = self.route(cluster, missing)
         self.routes.append(route)
         uploads = self.sending.uploads or cluster.limits.uploads
-        linked = any(entry.link is not None for parcel in parcels for entry in parcel.manifest.entries)
-        if route.kind == "star" and shutil.which("rsync") is not None and not linked:
+        if route.kind == "star" and shutil.which("rsync") is not None and not _linked(parcels):
             from provisioning.transfer.star import Star
 
             rate = self.sending.bwlimit
@@ -75,3 +74,7 @@ class Fanout:
         throttle = Throttle(self.sending.bwlimit)
         relay = Relay(cluster, parcels, sessions, arrived, on_event, throttle=throttle, uploads=uploads)
         relay.carry(route.chain)
+
+
+def _linked(parcels: Sequence[Parcel]) -> bool:
+    return any(entry.link is not None for parcel in parcels for entry in parcel.manifest.entries)
