@@ -43,7 +43,7 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
 
 
 def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
-    path, parts = asked["path"], asked.get("parts", [""])
+    path = asked["path"]
     answer = room(path)
     seen = None if deep else landing.glanced(path)
     if seen == asked["digest"]:
@@ -67,16 +67,22 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
         # a folder on a read-only mount is still right; it is only read again each time
         known["files"] = dict(files, **found)
         landing.write_marker(path, known)
-    if answer.get("digest") == asked["digest"]:
-        return answer
-    rows = [[name, row[0], row[4]] for name, row in sorted(found.items())]
-    answer.setdefault("digest", tree.content_digest((name, size, digest) for name, size, digest in rows))
-    if answer["digest"] != asked["digest"]:
-        own = tree.part_digests(((name, size, digest) for name, size, digest in rows), len(parts))
-        differ = {number for number, digest in enumerate(own) if digest != parts[number]}
-        answer["parts"] = sorted(differ)
-        answer["rows"] = [row for row in rows if tree.part_of(row[0], len(parts)) in differ]
+    if answer.get("digest") != asked["digest"]:
+        _tell_apart(answer, found, asked)
     return answer
+
+
+def _tell_apart(answer: Dict[str, Any], found: Dict[str, tree.Row], asked: Dict[str, Any]) -> None:
+    """Tell the rows of those parts that differ from what the driver asked for."""
+    parts = asked.get("parts", [""])
+    own: List[List[List[Any]]] = [[] for _ in parts]
+    for name, row in found.items():
+        own[tree.part_of(name, len(parts))].append([name, row[0], row[4]])
+    if "digest" not in answer:
+        answer["digest"] = tree.content_digest((name, row[0], row[4]) for name, row in found.items())
+    if answer["digest"] != asked["digest"]:
+        answer["parts"] = [number for number, rows in enumerate(own) if tree.part_digest(rows) != parts[number]]
+        answer["rows"] = sorted(row for number in answer["parts"] for row in own[number])
 
 
 def _found(program: str) -> Optional[str]:

@@ -203,7 +203,12 @@ def part_digests(entries: Iterable[Tuple[str, int, str]], count: int) -> List[st
     parts = [[] for _ in range(count)]  # type: List[List[Tuple[str, int, str]]]
     for entry in entries:
         parts[part_of(entry[0], count)].append(entry)
-    return [content_digest(part)[:12] for part in parts]
+    return [part_digest(part) for part in parts]
+
+
+def part_digest(entries: Iterable[Any]) -> str:
+    """Return the begin of a part's `content_digest`."""
+    return content_digest(entries)[:12]
 
 
 def read_json(path: str) -> Json:
