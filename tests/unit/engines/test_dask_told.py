@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def test_dask_knows_what_the_run_says_and_nothing_of_this_machine(tmp_path, monk
     async def scenario():
         options = {"env": {"WORDS": WORDS}, "memory_limit": 0}
         ports = {"scheduler_port": first, "worker_ports": f"{first + 1}:{first + 8}"}
-        async with Run(tmp_path, slots=2, worker_options=options, **ports) as run:
+        log = str(tmp_path / "no such folder yet" / "dask.log")
+        async with Run(tmp_path, slots=2, worker_options=options, log_file=log, **ports) as run:
             await run.submit("tell", f"tell {tmp_path / 'told'}")
             assert isinstance(await run.outcome("tell"), Reported)
             listening = await asyncio.to_thread(listening_of, "test")
@@ -59,6 +61,8 @@ def test_dask_knows_what_the_run_says_and_nothing_of_this_machine(tmp_path, monk
     assert first in named
     assert len(named) == 5
     assert connections == ["host1"]  # one for all its slots
+    log = (tmp_path / "no such folder yet" / "dask-host1.log").read_text(encoding="utf-8")
+    assert re.search(rf"Scheduler at: +tls://127\.0\.0\.1:{first}\n", log)
 
 
 @pytest.fixture
