@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from provisioning import ssh_answers
 from provisioning.errors import ProvisionError, UsageError
 from provisioning.host_keys import ASK_SECONDS, stuck
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
 
 __all__ = ["ask", "ask_ahead", "value"]
+
+_VERBOSE = ("debug", "OpenSSH_", "Pseudo-terminal")
+"""Begin lines that ``-v`` adds: which files were read."""
 
 _asking: dict[tuple[str, tuple[str, ...]], subprocess.Popen[str]] = {}
 
@@ -34,7 +38,7 @@ def ask_ahead(cluster: Cluster, nodes: Iterable[Node]) -> None:
     """Let OpenSSH begin to find out how nodes are reached; `ask` then waits for what it says."""
     for node in nodes:
         key = (node.name, _asked(cluster, node))
-        if key not in _asking:
+        if key not in _asking and ssh_answers.recall(*key) is None:
             with contextlib.suppress(OSError):  # which `ask` meets as well, and explains
                 _asking[key] = _begin_to_ask(*key)
 
@@ -53,6 +57,9 @@ def _asked(cluster: Cluster, node: Node) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _answer(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
+    known = ssh_answers.recall(name, options)
+    if known is not None:
+        return known
     try:
         asked = _asking.pop((name, options), None) or _begin_to_ask(name, options)
         with asked:
@@ -66,13 +73,16 @@ def _answer(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
             "this machine has no ssh command", remedy="install the OpenSSH client: apt-get install openssh-client"
         ) from error
     if asked.returncode != 0:
-        cause = err.strip() or f"`ssh -G {name}` ended with status {asked.returncode}"
+        told = [line for line in err.splitlines() if not line.startswith(_VERBOSE)]
+        cause = "\n".join(told).strip() or f"`ssh -G {name}` ended with status {asked.returncode}"
         raise UsageError(f"the ssh configuration cannot be used: {cause}", host=name, remedy="mend that file")
-    return _parse(out)
+    answer = _parse(out)
+    ssh_answers.keep(name, options, err, answer)
+    return answer
 
 
 def _begin_to_ask(name: str, options: tuple[str, ...]) -> subprocess.Popen[str]:
-    argv = ["ssh", "-G", *options, "--", name]
+    argv = ["ssh", "-G", "-v", *options, "--", name]
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
