@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import subprocess
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ask", "ask_ahead", "value"]
 
+READING_SECONDS = 0.2
+"""For what has been said already, however late somebody comes for it."""
+
 _VERBOSE = ("debug", "OpenSSH_", "Pseudo-terminal")
 """Begin lines that ``-v`` adds: which files were read."""
 
-_asking: dict[tuple[str, tuple[str, ...]], subprocess.Popen[str]] = {}
+_asking: dict[tuple[str, tuple[str, ...]], tuple[subprocess.Popen[str], float]] = {}
 
 
 def ask(cluster: Cluster, node: Node) -> dict[str, list[str]]:
@@ -61,10 +65,12 @@ def _answer(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
     if known is not None:
         return known
     try:
-        asked = _asking.pop((name, options), None) or _begin_to_ask(name, options)
+        begun = _asking.pop((name, options), None)
+        asked, until = begun or _begin_to_ask(name, options)
         with asked:
             try:
-                out, err = asked.communicate(timeout=ASK_SECONDS)
+                # of those that were begun together all may be stuck: they have the same time, not one after the other
+                out, err = asked.communicate(timeout=max(READING_SECONDS, until - time.monotonic()))
             except subprocess.TimeoutExpired as late:
                 asked.kill()
                 raise stuck(f"ssh -G {name}", name, ASK_SECONDS) from late
@@ -81,10 +87,12 @@ def _answer(name: str, options: tuple[str, ...]) -> dict[str, list[str]]:
     return answer
 
 
-def _begin_to_ask(name: str, options: tuple[str, ...]) -> subprocess.Popen[str]:
+def _begin_to_ask(name: str, options: tuple[str, ...]) -> tuple[subprocess.Popen[str], float]:
+    """Ask; return also until when an answer is waited for."""
     argv = ["ssh", "-G", "-v", *options, "--", name]
     pipe = subprocess.PIPE
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+    asked = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+    return asked, time.monotonic() + ASK_SECONDS
 
 
 def _parse(text: str) -> dict[str, list[str]]:

@@ -7,10 +7,12 @@ import pwd
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from provisioning import ssh_answers, ssh_config
+from provisioning.errors import UnreachableError
 from provisioning.inventory import Cluster, Node
 from provisioning.ssh import Endpoint, resolve
 
@@ -138,3 +140,40 @@ def test_without_a_file_of_the_cluster_this_users_own_counts_also_where_it_is_ab
     assert ssh_answers._sources(log.replace(f"{tmp_path}/system", own), ()) is None  # where is the system's?
     assert ssh_answers._sources("", ()) is None
     assert ssh_answers._sources("", ("-F", "none")) is None
+
+
+def test_all_that_are_stuck_have_the_same_time(
+    ask: Callable[[], tuple[Endpoint, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program of the configuration may hang for every node: that is told after one time limit, not after many."""
+    first, _ = ask()
+    cluster = Cluster(
+        name="test",
+        file=tmp_path / "cluster.toml",
+        nodes=(first.node, Node("node2"), Node("node3")),
+        driver=Node("local", is_driver=True),
+        scheduler=first.node,
+        results=PurePosixPath("/srv/results"),
+        state=PurePosixPath("/srv/state"),
+        known_hosts=tmp_path / "known_hosts",
+        ssh_config=tmp_path / "config",
+    )
+    (tmp_path / "config").write_text(f'Match exec "cat {tmp_path}/never"\n  User x\n{PLAIN}')
+    os.mkfifo(tmp_path / "never")
+    ssh_config._answer.cache_clear()
+    ssh_answers._stamp.cache_clear()
+    given: list[float] = []
+    real = ssh_config.subprocess.Popen.communicate
+
+    def communicate(self: Any, *args: Any, timeout: float | None = None) -> Any:
+        given.append(timeout or 0.0)
+        return real(self, *args, timeout=timeout)
+
+    monkeypatch.setattr(ssh_config, "ASK_SECONDS", 0.5)
+    ssh_config.ask_ahead(cluster, cluster.nodes)
+    monkeypatch.setattr(ssh_config.subprocess.Popen, "communicate", communicate)
+    for node in cluster.nodes:
+        with pytest.raises(UnreachableError, match="did not answer"):
+            resolve(cluster, node)
+    os.close(os.open(tmp_path / "never", os.O_WRONLY))  # and what hangs may end
+    assert sum(given) <= 1.0
