@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import socket
+
     from provisioning.ssh import Endpoint
 
 __all__ = ["proxy_argv", "proxy_socket"]
@@ -54,6 +55,8 @@ def proxy_socket(endpoint: Endpoint) -> socket.socket | None:
     argv = proxy_argv(endpoint)
     if argv is None:
         return None
+    import socket
+
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno())

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from provisioning.errors import NodeError, ProvisionError, UnreachableError
-from provisioning.facts import flat, matrix
-from provisioning.facts import lines as told
 from provisioning.noderange import fold
 
 if TYPE_CHECKING:
@@ -176,16 +174,23 @@ def documents(report: Report, command: str) -> Iterator[str]:
 def odd(report: Report, command: str, *, everything: bool = False) -> Iterator[str]:
     """Tell people in which facts nodes are unlike the others, for commands that compare them."""
     if command in COMPARE:
+        from provisioning.facts import lines as told
+        from provisioning.facts import matrix
+
         yield from told(matrix(_facts(report)), everything=everything)
 
 
 def matrix_document(report: Report) -> str:
     """Write the facts of all nodes, equal values folded, as one JSON object."""
+    from provisioning.facts import matrix
+
     rows = [row.to_json() for row in matrix(_facts(report))]
     return json.dumps({"schema": MATRIX_SCHEMA, "node": None, "facts": rows})
 
 
 def _facts(report: Report) -> dict[str, dict[str, str]]:
+    from provisioning.facts import flat
+
     return {node.node: flat(node.facts) for node in report.nodes}
 
 

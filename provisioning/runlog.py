@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import threading
 import time
@@ -97,7 +96,7 @@ class RunLog:
         logger.addHandler(self._handler)
         log.info("timeeval-cluster %s: %s", _version(), command_line(sys.argv))
         for old in runs(self._cluster)[:-RUNS]:
-            shutil.rmtree(old, ignore_errors=True)
+            _forget(old)
         return self
 
     def finish(self, documents: Iterable[str], code: int) -> None:
@@ -171,6 +170,14 @@ class _Handler(logging.Handler):
                 stream.close()
             self._streams.clear()
         super().close()
+
+
+def _forget(run: Path) -> None:
+    """Remove the log of a command: a folder of files, without what `shutil` loads for more than that."""
+    with contextlib.suppress(OSError):
+        for file in run.iterdir():
+            file.unlink()
+        run.rmdir()
 
 
 def _version() -> str:

@@ -7,13 +7,15 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import UsageError
 from provisioning.links import follow, target_of
-from provisioning.manifest import Entry, Manifest
 from provisioning.node import glance, tree
 from provisioning.node.landing import CONTROL
+
+if TYPE_CHECKING:
+    from provisioning.manifest import Manifest
 
 
 def scan(
@@ -52,6 +54,8 @@ def scan(
     UsageError
         When a file is missing, special, unreadable, changes while it is read, or a link leads outside.
     """
+    from provisioning.manifest import Entry, Manifest
+
     root = folder.resolve()
     real: set[str] = set()
     links: dict[str, str] = {}

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -312,6 +311,8 @@ def fabric_connection(endpoint: Endpoint) -> fabric.Connection:
         transport = connection.transport
         transport.set_keepalive(KEEPALIVE_SECONDS)
         if proxy is None:
+            import socket
+
             # paramiko sends keepalives but counts no answers: TCP itself must give a silent peer up.
             silence = KEEPALIVE_SECONDS * KEEPALIVE_COUNT * 1000
             transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import pwd
 import re
-import shutil
 import time
 from typing import Any
 
@@ -70,6 +69,8 @@ def _stamp(file: str) -> list[int] | None:
 def _sources(log: str, options: tuple[str, ...]) -> list[str] | None:
     """Return all that an answer depends on; None where that is more than files and folders."""
     read = _READ.findall(log)
+    import shutil
+
     program = shutil.which("ssh")
     if program is None or any(len(file) >= _LONGEST for file in read):
         return None

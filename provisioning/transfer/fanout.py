@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -54,7 +53,7 @@ class Fanout:
         route = self.route(cluster, missing)
         self.routes.append(route)
         uploads = self.sending.uploads or cluster.limits.uploads
-        if route.kind == "star" and shutil.which("rsync") is not None and not _linked(parcels):
+        if route.kind == "star" and _copied(parcels):
             from provisioning.transfer.star import Star
 
             rate = self.sending.bwlimit
@@ -76,5 +75,9 @@ class Fanout:
         relay.carry(route.chain)
 
 
-def _linked(parcels: Sequence[Parcel]) -> bool:
-    return any(entry.link is not None for parcel in parcels for entry in parcel.manifest.entries)
+def _copied(parcels: Sequence[Parcel]) -> bool:
+    """Return whether rsync can copy them: it is there, and none of them holds links, of which only we know enough."""
+    import shutil
+
+    linked = any(entry.link is not None for parcel in parcels for entry in parcel.manifest.entries)
+    return not linked and shutil.which("rsync") is not None

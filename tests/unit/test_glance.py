@@ -130,7 +130,7 @@ def test_a_folder_in_which_nothing_changed_is_not_read(
 ) -> None:
     first = _desired(cluster, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "scan", lambda *_, **__: pytest.fail("it was read"))
+        patch.setattr("provisioning.resources.datasets.scan", lambda *_, **__: pytest.fail("it was read"))
         again = _desired(cluster, tmp_path)
         assert (again.digest, again.parts) == (first.digest, first.parts)
         node, path = cluster.nodes[0], str(cluster.datasets[0].path)
