@@ -165,7 +165,9 @@ def test_guard_and_sweeper_are_both_killed_and_the_next_start_sweeps(
     commands.kill(driver.process)
     guards = "grep -l . /srv/timeeval/state/runs/*/guard.json | head -n 1"
     [guard] = re.findall(r'"pid": (\d+)', node.exec(["sh", "-c", f"cat $({guards})"]).stdout)
-    node.exec(["sh", "-c", f"kill -9 $(pgrep -P {guard} -f bootstrap) {guard}"])
+    # the sweeper is the guard's fork, so it has the same command line; its other children are workers
+    [sweeper] = node.exec(["sh", "-c", f"pgrep -P {guard} -f -- '-X utf8 -c'"]).stdout.split()
+    node.exec(["kill", "-9", sweeper, guard])
     assert left_on(sandbox, "node2") != ""
     wait_until(lambda: left_on(sandbox, "node1") + left_on(sandbox, "node3") == "", 30, "clean other nodes")
 
