@@ -121,10 +121,9 @@ def _remember(folder: str, stamp: Optional[List[int]], marker: Dict[str, Any]) -
         _last[folder] = (stamp, dict(marker, files=dict(marker["files"])))
 
 
-def glanced(folder: str) -> Optional[str]:
-    """Return the digest of a folder of ours in which nothing has changed since `glance_at`; else None."""
-    found = glance.unchanged(_control(folder) + "/glance", folder)
-    return None if found is None else found.get("digest")
+def glanced(folder: str) -> Dict[str, Any]:
+    """Return digest and parts of a folder of ours in which nothing has changed since `glance_at`; else nothing."""
+    return glance.unchanged(_control(folder) + "/glance", folder) or {}
 
 
 def marker_stamp(folder: str) -> Optional[List[int]]:
@@ -135,9 +134,13 @@ def marker_stamp(folder: str) -> Optional[List[int]]:
         return None
 
 
-def glance_at(folder: str, marker: Dict[str, Any], stamp: List[int]) -> None:
-    """Let the next look at a folder that is as the marker says be a glance; `stamp` was taken before it was read."""
-    glance.note(_control(folder) + "/glance", marker["files"], {"digest": marker["digest"]}, {MARKER: stamp})
+def glance_at(folder: str, marker: Dict[str, Any], parts: List[str], stamp: List[int]) -> None:
+    """Let the next look at a folder that is as the marker says be a glance; `stamp` was taken before it was read.
+
+    `parts` are the digests of its parts, where they are known.
+    """
+    found = {"digest": marker["digest"], "parts": parts}
+    glance.note(_control(folder) + "/glance", marker["files"], found, {MARKER: stamp})
 
 
 def write_marker(folder: str, marker: Dict[str, Any]) -> None:

@@ -45,9 +45,9 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
 def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
     path = asked["path"]
     answer = room(path)
-    seen = None if deep else landing.glanced(path)
-    if seen == asked["digest"]:
-        answer.update(marked=True, failed={}, digest=seen)
+    seen = {} if deep else landing.glanced(path)
+    if seen.get("digest") == asked["digest"]:
+        answer.update(marked=True, failed={}, digest=asked["digest"])
         return answer
     stamp = landing.marker_stamp(path)
     known = landing.read_marker(path)
@@ -55,25 +55,28 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
     if known is None:
         return answer
     files = known["files"]
-    if seen is not None and seen == known.get("digest"):
+    if seen and seen["digest"] == known.get("digest"):
         found, answer["failed"] = files, {}
     else:
+        seen = {}
         found, answer["failed"] = tree.rows(path, files, {} if deep else files, lambda _: beat())
     if found == files and "digest" in known:
         answer["digest"] = known["digest"]
-        if stamp is not None and answer["writable"]:
-            landing.glance_at(path, known, stamp)
+        if stamp is not None and answer["writable"] and not seen:
+            # who has the same has it in the same parts
+            parts = asked.get("parts", []) if known["digest"] == asked["digest"] else []
+            landing.glance_at(path, known, parts, stamp)
     elif found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
         # a folder on a read-only mount is still right; it is only read again each time
         known["files"] = dict(files, **found)
         landing.write_marker(path, known)
     if answer.get("digest") != asked["digest"]:
-        _tell_apart(answer, found, asked)
+        _tell_apart(answer, found, asked, seen.get("parts", []))
     return answer
 
 
-def _tell_apart(answer: Dict[str, Any], found: Dict[str, tree.Row], asked: Dict[str, Any]) -> None:
-    """Tell the rows of those parts that differ from what the driver asked for."""
+def _tell_apart(answer: Dict[str, Any], found: Dict[str, tree.Row], asked: Dict[str, Any], known: List[str]) -> None:
+    """Tell the rows of those parts that differ from what the driver asked for; `known` are digests of ours, if any."""
     parts = asked.get("parts", [""])
     own: List[List[List[Any]]] = [[] for _ in parts]
     for name, row in found.items():
@@ -81,7 +84,8 @@ def _tell_apart(answer: Dict[str, Any], found: Dict[str, tree.Row], asked: Dict[
     if "digest" not in answer:
         answer["digest"] = tree.content_digest((name, row[0], row[4]) for name, row in found.items())
     if answer["digest"] != asked["digest"]:
-        answer["parts"] = [number for number, rows in enumerate(own) if tree.part_digest(rows) != parts[number]]
+        digests = known if len(known) == len(parts) else [tree.part_digest(rows) for rows in own]
+        answer["parts"] = [number for number, digest in enumerate(digests) if digest != parts[number]]
         answer["rows"] = sorted(row for number in answer["parts"] for row in own[number])
 
 

@@ -193,9 +193,9 @@ def test_a_node_reads_nothing_where_nothing_changed(placed: Path, monkeypatch: p
 def test_no_change_of_a_nodes_folder_is_missed(placed: Path, change: Callable[[Path], None]) -> None:
     digest = str(_observed(placed, "")["digest"])
     assert _observed(placed, digest)["digest"] == digest
-    assert landing.glanced(str(placed)) == digest
+    assert landing.glanced(str(placed))["digest"] == digest
     change(placed)
-    assert landing.glanced(str(placed)) is None
+    assert landing.glanced(str(placed)) == {}
     assert (_observed(placed, digest)["digest"] == digest) is (change is _replace)
 
 
@@ -203,4 +203,27 @@ def test_another_marker_makes_a_glance_void(placed: Path) -> None:
     digest = str(_observed(placed, "")["digest"])
     _observed(placed, digest)
     landing.write_marker(str(placed), {"files": {}})
-    assert landing.glanced(str(placed)) is None
+    assert landing.glanced(str(placed)) == {}
+
+
+@pytest.mark.parametrize("glances", [True, False])
+def test_where_a_folder_differs_is_known_without_hashing_its_parts(
+    placed: Path, monkeypatch: pytest.MonkeyPatch, glances: bool
+) -> None:
+    for number in range(9):
+        (placed / f"{number}.csv").write_text(f"{number}\n")
+    rows, _ = tree.rows(str(placed), ["a/one.csv", *(f"{number}.csv" for number in range(9))], {})
+    landing.write_marker(str(placed), {"files": rows})
+    entries = [(path, row[0], row[4]) for path, row in rows.items()]
+    digest, parts = tree.content_digest(entries), tree.part_digests(entries, 4)
+    asked = {"path": str(placed), "digest": digest, "parts": parts, "files": None}
+    question = {"python": None, "proofs": "/none", "folders": [asked], "deep": False}
+    observe_datasets.observe(question)
+    asked.update(digest="another", parts=[parts[0], "another", *parts[2:]])
+    if glances:
+        monkeypatch.setattr(tree, "part_digest", lambda _: pytest.fail("a part was hashed"))
+    else:
+        (placed / landing.CONTROL / "glance").unlink()
+    seen = observe_datasets.observe(question)["folders"][str(placed)]
+    assert (seen["digest"], seen["parts"]) == (digest, [1])
+    assert seen["rows"] == sorted(list(entry) for entry in entries if tree.part_of(entry[0], 4) == 1)
