@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ def scan(
     """
     from provisioning.manifest import Entry, Manifest
 
-    root = folder.resolve()
+    root, since = folder.resolve(), time.time_ns()
     real: set[str] = set()
     links: dict[str, str] = {}
     stamps: dict[str, list[int]] = {}
@@ -85,7 +86,7 @@ def scan(
     manifest = Manifest.of(entries)
     concluded = None if conclude is None else conclude(manifest)
     if store is not None and concluded is not None:
-        glance.note(str(store.with_suffix(".glance")), found, concluded, stamps)
+        glance.note(str(store.with_suffix(".glance")), found, concluded, stamps, since)
     return manifest
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import time
 import zlib
 from array import array
 
+from provisioning.node import tree
 from provisioning.node.quick import dumps, loads
 
 TYPE_CHECKING = False
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Optional
 
 SCHEMA = "timeeval.glance/1"
-TICK = 2_000_000_000
-"""Nanoseconds: the coarsest clock of a file system. What is younger may change once more without a trace."""
 
 
-def note(file: str, rows: Mapping[str, List[Any]], found: Dict[str, Any], others: Mapping[str, List[int]]) -> None:
-    """Write what was found of the files of a folder; where that cannot be, or all is too young, there is no glance.
+def note(
+    file: str, rows: Mapping[str, List[Any]], found: Dict[str, Any], others: Mapping[str, List[int]], since: int
+) -> None:
+    """Write what was found of the files of a folder; where that cannot be, or something is too young, nothing is.
 
     Parameters
     ----------
@@ -37,16 +37,19 @@ def note(file: str, rows: Mapping[str, List[Any]], found: Dict[str, Any], others
         What `unchanged` is to return; JSON values.
     others : mapping
         Path below the folder of what has to be unchanged as well (a folder, a link) -> its `stamp` before it was read.
+    since : int
+        Before the first stamp was taken, in nanoseconds. What had changed a moment before that may have changed again
+        without a trace, after it was read.
     """
     try:
         stamps = array("q", [number for row in (*rows.values(), *others.values()) for number in row[:4]])
         data = os.fsencode("\0".join([*rows, *others]))
     except (OverflowError, TypeError, ValueError):
         return
-    youngest = max(stamps[2::4], default=0)
-    if time.time_ns() - youngest <= TICK:
+    settled = max((tree.settled_at(ctime) for ctime in stamps[2::4]), default=0)
+    if since <= settled:
         return
-    head = {"schema": SCHEMA, "order": sys.byteorder, "count": len(stamps) // 4, "youngest": youngest, "found": found}
+    head = {"schema": SCHEMA, "order": sys.byteorder, "count": len(stamps) // 4, "found": found}
     scratch = "%s.%d.part" % (file, os.getpid())
     try:
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
@@ -72,7 +75,7 @@ def unchanged(file: str, root: str) -> Optional[Dict[str, Any]]:
         line, _, rest = whole[4:].partition(b"\n")
         head = loads(line)
         end = 32 * int(head["count"])
-        if head["schema"] != SCHEMA or head["order"] != sys.byteorder or time.time_ns() - head["youngest"] <= TICK:
+        if head["schema"] != SCHEMA or head["order"] != sys.byteorder:
             return None
         seen, lstat, below = [], os.lstat, root + "/"  # type: List[int], Any, str
         for name in os.fsdecode(rest[end:]).split("\0"):

@@ -134,13 +134,13 @@ def marker_stamp(folder: str) -> Optional[List[int]]:
         return None
 
 
-def glance_at(folder: str, marker: Dict[str, Any], parts: List[str], stamp: List[int]) -> None:
-    """Let the next look at a folder that is as the marker says be a glance; `stamp` was taken before it was read.
+def glance_at(folder: str, marker: Dict[str, Any], parts: List[str], stamp: List[int], since: int) -> None:
+    """Let the next look at a folder that is as the marker says, and has these parts, be a glance.
 
-    `parts` are the digests of its parts, where they are known.
+    `stamp` was taken before the marker was read, after `since`.
     """
     found = {"digest": marker["digest"], "parts": parts}
-    glance.note(_control(folder) + "/glance", marker["files"], found, {MARKER: stamp})
+    glance.note(_control(folder) + "/glance", marker["files"], found, {MARKER: stamp}, since)
 
 
 def write_marker(folder: str, marker: Dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from provisioning.node import landing, tree
 from provisioning.node.room import room
@@ -43,7 +44,7 @@ def _proven(proof: Optional[Dict[str, Any]], stamp: List[int], asked: Dict[str, 
 
 
 def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict[str, Any]:
-    path = asked["path"]
+    path, since = asked["path"], time.time_ns()
     answer = room(path)
     seen = {} if deep else landing.glanced(path)
     if seen.get("digest") == asked["digest"]:
@@ -62,10 +63,9 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
         found, answer["failed"] = tree.rows(path, files, {} if deep else files, lambda _: beat())
     if found == files and "digest" in known:
         answer["digest"] = known["digest"]
-        if stamp is not None and answer["writable"] and not seen:
+        if stamp is not None and answer["writable"] and known["digest"] == asked["digest"]:
             # who has the same has it in the same parts
-            parts = asked.get("parts", []) if known["digest"] == asked["digest"] else []
-            landing.glance_at(path, known, parts, stamp)
+            landing.glance_at(path, known, asked.get("parts", []), stamp, since)
     elif found != {name: row for name, row in files.items() if name in found} and answer["writable"]:
         # a folder on a read-only mount is still right; it is only read again each time
         known["files"] = dict(files, **found)

@@ -163,11 +163,17 @@ def _stamp(status: os.stat_result) -> List[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
+def settled_at(ctime: int) -> int:
+    """Return from when on a stamp tells of every later change; all in nanoseconds.
+
+    A file that is written twice within one tick of the file system's clock keeps its stamp; so this says nothing as
+    long as the clock may still show the tick of the file's last change (NFSv3 and ext3 count seconds).
+    """
+    return ctime + (2_000_000_000 if ctime % 1_000_000_000 == 0 else 20_000_000)
+
+
 def _settled(row: Row, now: int) -> bool:
-    # A file that is written twice within one tick of the file system's clock keeps its stamp; so a row says nothing as
-    # long as the clock may still show the tick of the file's last change (NFSv3 and ext3 count seconds).
-    tick = 2_000_000_000 if row[2] % 1_000_000_000 == 0 else 20_000_000
-    return now - int(row[2]) > tick
+    return now > settled_at(int(row[2]))
 
 
 def sha256(size: int) -> Any:  # noqa: ANN401 - what hashlib returns

@@ -1,6 +1,7 @@
 """A glance at a folder tells that nothing has changed, and nothing else: whatever did change is looked at again."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -8,7 +9,7 @@ import pytest
 
 from provisioning.errors import ChangedError
 from provisioning.inventory import Cluster, DatasetFolder, Node
-from provisioning.node import glance, landing, observe_datasets, tree
+from provisioning.node import landing, observe_datasets, tree
 from provisioning.resources import datasets
 from provisioning.resources.base import Difference
 from provisioning.resources.datasets import Datasets
@@ -20,8 +21,7 @@ INDEX = "collection_name,dataset_name,train_path,test_path\nc,one,,a/one.csv\n"
 @pytest.fixture(autouse=True)
 def _old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file had been at rest for a while: these are written a moment ago."""
-    monkeypatch.setattr(glance, "TICK", -1)
-    monkeypatch.setattr(tree, "_settled", lambda *_: True)
+    monkeypatch.setattr(tree, "settled_at", lambda _: 0)
 
 
 @pytest.fixture
@@ -82,11 +82,21 @@ def test_what_changes_within_a_tick_of_the_clock_is_not_believed(
 ) -> None:
     cache = tmp_path / "cache"
     scan(source, cache=cache, conclude=lambda _: {"digest": "of then"})
-    monkeypatch.setattr(glance, "TICK", 3_600_000_000_000)
-    assert glanced(source, cache) is None
     next(cache.glob("*.glance")).unlink()
-    scan(source, cache=cache, conclude=lambda _: {"digest": "of now"})
+    monkeypatch.undo()
+    (source / "a" / "b" / "new.csv").write_text("6\n")  # now; and time passes until all of it has been read
+    scan(source, cache=cache, progress=lambda _: time.sleep(0.03), conclude=lambda _: {"digest": "of now"})
     assert list(cache.glob("*.glance")) == []
+
+
+@pytest.mark.parametrize(
+    ("ctime", "settled"), [(5_000_000_000, 7_000_000_000), (5_000_000_001, 5_020_000_001), (0, 2_000_000_000)]
+)
+def test_a_stamp_tells_of_later_changes_when_the_clock_has_moved_on(
+    monkeypatch: pytest.MonkeyPatch, ctime: int, settled: int
+) -> None:
+    monkeypatch.undo()
+    assert tree.settled_at(ctime) == settled
 
 
 @pytest.mark.parametrize("harm", [b"", b"{}\n", b"[]\n", b'{"schema":"timeeval.glance/1"}\n', bytes(1 << 16)])
