@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from provisioning.errors import ProvisionError
-from provisioning.plain import PlainFormatter, plain
+from provisioning.plain import PlainFormatter, item, plain
 
 if TYPE_CHECKING:
     from provisioning.commands import Options
@@ -193,8 +193,8 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
         said = [*documents(report, verb), *([matrix_document(report)] if everything else [])]
     else:
         said = [*odd(report, verb, everything=everything), *lines(report, dry_run=options.dry_run)]
-    for line in said:
-        click.echo(plain(line))
+    for each in said:
+        click.echo(item(each))
     for node in report.nodes:
         if values["verbose"] and node.error is not None and node.error.details:
             click.echo(plain(f"{node.node}:\n{node.error.details}"), err=True)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provisioning.endings import senseless
 from provisioning.errors import ProvisionError
-from provisioning.resources.base import Difference, Finding, Renewable
+from provisioning.resources.base import Difference, Finding, Renewable, Skeptical
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -68,6 +69,19 @@ class Wanted:
                 continue
             asked[resource.name] = {"program": resource.program, "question": {**question, "deep": self.deep}}
         return asked
+
+    def check(self, node: Node, observation: Observation) -> None:
+        """Look whether a node's answers are such that what all nodes answered can be decided upon.
+
+        Raises
+        ------
+        NodeError
+            When one of them is not what was agreed.
+        """
+        for resource in self.resources:
+            seen = observation.answers.get(resource.name)
+            if seen is not None and isinstance(resource, Skeptical) and not resource.sensible(seen):
+                raise senseless(node.name, dict(list(seen.items())[:3]), program=resource.program)
 
     def decide(self, observations: Mapping[str, Observation]) -> None:
         """Let every resource say what must be there, by what all nodes have answered."""

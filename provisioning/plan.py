@@ -166,7 +166,9 @@ class _State:
                     self.fail(node, senseless(node.name, error))
 
     def _ask(self, node: Node, questions: Mapping[str, Any]) -> None:
-        self.observations[node.name] = observe(self.sessions[node.name], questions, self.job.teller(node))
+        observation = observe(self.sessions[node.name], questions, self.job.teller(node))
+        self.wanted.check(node, observation)
+        self.observations[node.name] = observation
 
     def converge(self) -> None:
         """Make changes until none is due; one that is due again although it was made is a failure."""

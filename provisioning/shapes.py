@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Final, TypeGuard, TypeVar
 
 from provisioning.endings import senseless
@@ -12,9 +13,9 @@ __all__ = ["Shape", "fits", "is_size", "shaped"]
 LARGEST: Final = 1 << 60
 """Bytes; no folder holds more."""
 
-Shape = type | list[Any] | tuple[Any] | dict[str, Any]
-"""A type; ``[shape]``, a list of such; ``(shape,)``, an object with any names and such values; ``{name: shape}``, an
-object that has at least these names."""
+Shape = type | UnionType | list[Any] | tuple[Any] | dict[str, Any]
+"""A type or some of them; ``[shape]``, a list of such; ``(shape,)``, an object with any names and such values;
+``{name: shape}``, an object that has at least these names."""
 
 T = TypeVar("T", bound=Mapping[str, Any])
 

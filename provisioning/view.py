@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-from provisioning.plain import plain
+from provisioning.plain import line
 from provisioning.shapes import is_size
 
 log = logging.getLogger(__name__)
+
+TITLES = 64
+"""Of a node, whose bytes are added up; no command has so many."""
 
 
 class View:
@@ -30,7 +33,7 @@ class View:
         self._live = sys.stderr.isatty() if live is None else live
         self._lock = threading.Lock()
         self._bar: tqdm[Any] | None = None
-        self._moving: dict[str, tuple[int, int]] = {}
+        self._moving: dict[str, dict[str, tuple[int, int]]] = {}
         self._titles: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -48,18 +51,21 @@ class View:
 
     def event(self, node: str, event: dict[str, Any]) -> None:
         """Take a node's event: ``{"title", "done", "total", "unit"}``; may be called from any thread."""
-        title = plain(str(event.get("title", "")))
+        title = line(str(event.get("title", "")))
         with self._lock:
             if self._titles.get(node) != title:
                 self._titles[node] = title
-                log.info("%s: %s%s", node, title, plain(f": {event['error']}") if "error" in event else "")
+                log.info("%s: %s%s", node, title, line(f": {event['error']}") if "error" in event else "")
             done, total = event.get("done"), event.get("total")
             if event.get("unit") == "B" and is_size(done) and is_size(total):
-                self._moving[f"{node} {title}"] = (done, total)
+                moving = self._moving.setdefault(node, {})
+                if title in moving or len(moving) < TITLES:
+                    moving[title] = (done, total)
             if self._bar is not None:
                 self._draw(self._bar, node, title)
 
     def _draw(self, bar: tqdm[Any], node: str, title: str) -> None:
-        bar.total = sum(total for _, total in self._moving.values()) or None
+        sizes = [size for moving in self._moving.values() for size in moving.values()]
+        bar.total = sum(total for _, total in sizes) or None
         bar.set_description(f"{node}: {title}"[:60], refresh=False)
-        bar.update(sum(done for done, _ in self._moving.values()) - bar.n)
+        bar.update(sum(done for done, _ in sizes) - bar.n)

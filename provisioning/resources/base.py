@@ -241,6 +241,14 @@ class Renewable(Protocol):
 
 
 @runtime_checkable
+class Skeptical(Protocol):
+    """A resource whose `desired` reads what nodes have answered: what one of them says must not stop the others."""
+
+    def sensible(self, observed: Mapping[str, Any]) -> bool:
+        """Return whether a node's answer holds what `desired` reads of it, as it was agreed."""
+
+
+@runtime_checkable
 class Closable(Protocol):
     """A resource that holds something open while a command runs."""
 

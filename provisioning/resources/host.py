@@ -11,6 +11,7 @@ from provisioning.inventory import LOCAL
 from provisioning.noderange import fold
 from provisioning.resources.base import Difference, Facts, Needs, OnEvent, Parcel, Severity, Task, Work
 from provisioning.resources.findings import Findings
+from provisioning.shapes import Shape, fits
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
@@ -21,6 +22,16 @@ SCARCE_FREE = 2 * GIB
 LEAST_INODES = 1_000
 SCARCE_INODES = 20_000
 LEAST_MEMORY_PER_SLOT = GIB // 2
+
+COMPARED: Shape = {
+    "boot_id": str | None,
+    "libc": [str],
+    "machine": str,
+    "machine_id": str | None,
+    "namespaces": [str | None],
+    "rooms": (dict,),
+}
+"""What hosts are compared by."""
 
 
 def managed_paths(cluster: Cluster) -> list[str]:
@@ -77,6 +88,10 @@ class Host:
         """Ask for facts, and for the room in each managed folder."""
         python = None if cluster.environment is None else cluster.environment.python
         return {"paths": managed_paths(cluster), "python": python}
+
+    def sensible(self, observed: Mapping[str, Any]) -> bool:
+        """Return whether the host can be compared with others."""
+        return fits(observed, COMPARED) and bool(observed["libc"])
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> Demands:
         """Compare the machines with each other."""

@@ -11,6 +11,7 @@ from practice import wait_until
 
 from provisioning.inventory import load
 from provisioning.launch import open_session
+from provisioning.locks import hold, within
 from provisioning.resources.images.build import ensure, export
 from provisioning.resources.images.loading import ledger
 from provisioning.resources.images.packed import LayerStore
@@ -178,6 +179,22 @@ def test_a_node_that_is_down_is_named_and_the_others_finish(scene):
     with scene.sandbox.off("node1"):
         code, rows = scene.push()
     assert (code, states(rows)) == (8, {**ALL_CHANGED, "node1": "unreachable"})
+
+
+@pytest.mark.parametrize("limit", [(), ("--limit", "node1")])
+def test_two_operators_are_kept_apart(scene, limit):
+    cluster = load(scene.file)
+    folder = cluster.state / "store" / "images"
+    with open_session(cluster, cluster.nodes[0]) as session, contextlib.ExitStack() as stack:
+        hold(stack, session, {str(folder): within(folder)})
+        code, rows = scene.push(*limit)
+        assert code == 32, rows
+        others = {} if limit else {"node2": "changed", "node3": "changed"}
+        assert states(rows) == {"node1": "failed", **others}
+        assert f"process {os.getpid()}" in rows["node1"]["error"]["message"]
+    code, rows = scene.push()
+    assert code == 0, rows
+    assert [scene.id(name, "node1") for name in scene.names] == [scene.id(name) for name in scene.names]
 
 
 def test_a_full_disk_is_found_before_anything_is_sent(make_scene):

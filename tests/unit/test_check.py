@@ -68,6 +68,25 @@ def findings(cluster: Cluster, hosts: Mapping[str, dict[str, Any]]) -> dict[str,
     return found
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"boot_id": 3},
+        {"libc": []},
+        {"libc": "glibc"},
+        {"machine": None},
+        {"machine_id": ["a"]},
+        {"namespaces": None},
+        {"namespaces": [{}]},
+        {"rooms": {"/srv": 1}},
+    ],
+)
+def test_a_host_that_cannot_be_compared_is_known_before(changes: dict[str, Any]) -> None:
+    assert Host().sensible(host("n1"))
+    assert Host().sensible(host("n1", boot_id=None, machine_id=None, namespaces=[None]))
+    assert not Host().sensible(host("n1", **changes))
+
+
 def three(**changes: Any) -> dict[str, dict[str, Any]]:
     """Three good hosts, the second with changes."""
     return {name: host(name, **(changes if name == "n2" else {})) for name in ("n1", "n2", "n3")}

@@ -13,7 +13,7 @@ from provisioning.errors import NodeError, ProvisionError, UsageError
 from provisioning.launch import open_session
 from provisioning.node import observe_environment, records, venvs
 from provisioning.resources.base import Task
-from provisioning.resources.environment import lock, project
+from provisioning.resources.environment import EnvironmentResource, lock, project
 from provisioning.resources.environment.sources import Sources
 from provisioning.resources.environment.target import Target, group
 from provisioning.resources.environment.wheels import wheel_store
@@ -356,3 +356,24 @@ def test_the_interpreter_that_is_found_is_no_environment():
     assert observe_environment.interpreter("3.99") is None
     assert observe_environment.libc()[0] in ("glibc", "musl")
     assert platform.machine()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"interpreter": None}, True),
+        ({"environment": {"state": "ours", "identity": "a", "installed": {"dep": "b"}}}, True),
+        ({"libc": ["glibc"]}, False),
+        ({"libc": ["glibc", 2]}, False),
+        ({"interpreter": {"version": 3.11}}, False),
+        ({"interpreter": "3.11.2"}, False),
+        ({"environment": {"state": "ours", "identity": ["a"], "installed": {}}}, False),
+        ({"environment": {"state": "ours", "identity": "a", "installed": ["dep"]}}, False),
+        ({"machine": 8}, False),
+    ],
+)
+def test_what_a_node_says_it_has_must_make_sense(changes, expected):
+    seen = {"machine": "x86_64", "libc": ["glibc", "2.36"], "interpreter": {"version": "3.11.2"}, "environment": {}}
+    assert EnvironmentResource().sensible({**seen, **changes}) is expected
+    assert EnvironmentResource().sensible({})

@@ -124,3 +124,18 @@ def test_folders_exchange_their_names_on_any_file_system(tmp_path, monkeypatch, 
         (tmp_path / name / "file").write_text(name)
     switching.exchange(tmp_path / "one", tmp_path / "two")
     assert {path.parent.name: path.read_text() for path in tmp_path.glob("*/file")} == {"one": "two", "two": "one"}
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected"),
+    [
+        ({"previous": {"state": "absent"}}, True),
+        ({"previous": {"state": "ours", "identity": "a" * 64}}, True),
+        ({"previous": {"state": "ours"}}, False),
+        ({"previous": {"state": "ours", "identity": ["a"]}}, False),
+        ({"previous": None}, False),
+        ({}, False),
+    ],
+)
+def test_what_a_node_says_it_has_kept_must_make_sense(observed, expected):
+    assert Rollback().sensible(observed) is expected

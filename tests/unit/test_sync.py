@@ -26,6 +26,7 @@ from provisioning.plan import Job, run
 from provisioning.report import Report, lines
 from provisioning.resources.base import Difference, Needs, OnEvent, Task
 from provisioning.resources.datasets import Datasets, Folder
+from provisioning.resources.host import Host
 from provisioning.transfer.fanout import Fanout
 
 HEADER = "collection_name,dataset_name,train_path,test_path\n"
@@ -345,6 +346,26 @@ def test_what_cannot_be_read_of_a_node_is_its_error(
     assert (error.host, error.message) == ("alpha", told[0])
     assert told[1] in error.details
     assert report.exit_code() == {ProvisionError: 1, NodeError: 4}[kind]
+
+
+class _Astray(Host):
+    """A host of which one node says what makes no sense."""
+
+    program = "node_programs.astray"
+
+    def question(self, cluster: Cluster, node: Node, needs: Needs | None) -> dict[str, Any]:
+        instead = {"namespaces": 7, "libc": []} if node.name == "beta" else {}
+        return {**super().question(cluster, node, needs), "instead": instead}
+
+
+def test_what_one_node_says_of_itself_does_not_stop_what_all_are_compared_for(cluster: Cluster) -> None:
+    both = replace(cluster, nodes=(*cluster.nodes, Node("beta", is_driver=True)))
+    report = run(Job(both, both.nodes, [_Astray()], Fanout(), dry_run=True))
+    assert report.findings == ()
+    assert report.nodes[0].error is None
+    assert report.nodes[0].facts.keys() == {"host"}
+    assert str(report.nodes[1].error).startswith("beta: node_programs.astray said what makes no sense: {'hostname'")
+    assert report.exit_code() & 4
 
 
 def test_a_lock_is_free_after_its_holder_was_killed(cluster: Cluster, sync: Callable[..., Report]) -> None:

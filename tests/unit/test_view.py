@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from provisioning.view import View
+from provisioning.plain import item
+from provisioning.view import TITLES, View
 
 if TYPE_CHECKING:
     import pytest
@@ -43,6 +44,22 @@ def test_sizes_that_make_no_sense_are_not_shown() -> None:
         view.event("node2", {"title": "copy", "done": 1, "total": 2, "unit": "B"})
         assert view._bar is not None
         assert (view._bar.n, view._bar.total) == (1, 2)
+
+
+def test_a_node_that_tells_of_ever_new_things_is_heard_up_to_a_number() -> None:
+    with View(live=True) as view:
+        for number in range(TITLES + 100):
+            view.event("node1", {"title": f"copy {number}", "done": 1, "total": 2, "unit": "B"})
+        view.event("node2", {"title": "copy", "done": 1, "total": 2, "unit": "B"})
+        assert view._bar is not None
+        assert (view._bar.n, view._bar.total) == (TITLES + 1, 2 * (TITLES + 1))
+
+
+def test_a_node_speaks_for_itself_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "provisioning.view"), View(live=False) as view:
+        view.event("node1", {"title": "copy\nnode2: failed", "error": "a\r\n\tb"})
+    assert [record.getMessage() for record in caplog.records] == ["node1: copy node2: failed: a b"]
+    assert item("error node1: a\nok node2\n  more") == "error node1: a\n  ok node2\n  more"
 
 
 def test_what_a_node_tells_does_nothing_to_a_terminal(

@@ -13,6 +13,7 @@ from provisioning.resources.environment.lock import pins_for
 from provisioning.resources.environment.target import group
 from provisioning.resources.environment.wheelhouse import Wheelhouse, assemble
 from provisioning.resources.environment.wheels import wheel_store
+from provisioning.shapes import Shape, fits
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Environment, Node
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 NAME = "environment"
 # byte code takes about half of what the packages take
 _WITH_BYTE_CODE = 1.6
+
+_GROUPED: Shape = {"environment": dict, "interpreter": dict | None, "libc": [str], "machine": str}
+_HELD: Shape = {"identity": str, "installed": dict}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,17 @@ class EnvironmentResource:
             "store": str(wheels_on_node(cluster)),
             "adopted": environment.adoption(cluster.state),
         }
+
+    def sensible(self, observed: Mapping[str, Any]) -> bool:
+        """Return whether it is known for which kind of machine packages are wanted, and which are there."""
+        if not observed:
+            return True
+        if not fits(observed, _GROUPED) or len(observed["libc"]) != 2:
+            return False
+        interpreter, seen = observed["interpreter"], observed["environment"]
+        return (not interpreter or fits(interpreter, {"version": str})) and (
+            not seen.get("identity") or fits(seen, _HELD)
+        )
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> EnvironmentPlan:
         """Lock, build and fetch per target; the experiments of a cluster share one environment."""

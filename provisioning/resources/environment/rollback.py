@@ -11,6 +11,7 @@ from provisioning.errors import UsageError
 from provisioning.receipt import withdraw
 from provisioning.resources.base import Change, Difference, Facts, Needs, OnEvent, Parcel, Task, Work
 from provisioning.resources.findings import Findings
+from provisioning.shapes import fits
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Environment, Node
@@ -35,6 +36,12 @@ class Rollback:
         """Ask for both environments."""
         del node, needs
         return {"prefix": str(_of(cluster).prefix)}
+
+    def sensible(self, observed: Mapping[str, Any]) -> bool:
+        """Return whether it is told which environment has been kept."""
+        if not fits(observed, {"previous": {"state": str}}):
+            return False
+        return observed["previous"]["state"] != "ours" or fits(observed["previous"], {"identity": str})
 
     def desired(self, cluster: Cluster, facts: Facts, needs: Needs | None) -> str:
         """Return the identity of the environment to go back to: the one that most nodes have kept.
