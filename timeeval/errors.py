@@ -5,6 +5,8 @@ whose fault an outcome is: the algorithm's (:class:`AlgorithmError` and its chil
 limits) or the host's (:class:`InfrastructureError`, worth a try elsewhere).
 """
 
+from typing import Any
+
 from timeeval.plain import plain
 
 
@@ -37,6 +39,11 @@ class TimeEvalError(Exception):
         super().__init__(plain(text))
         self.host = host
         self.remedy = remedy
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # Said here although it is what all exceptions do: Dask makes copies of others by a way of its own, which cannot
+        # make those that are a MemoryError as well.
+        return super().__reduce__()
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError, one of the other bases, would show its repr.

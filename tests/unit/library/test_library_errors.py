@@ -1,17 +1,24 @@
 """Errors say host, thing, cause and remedy once, wherever they are read."""
 # ruff: noqa: S301 - the tests unpickle what they pickled
 
+import copyreg
 import pickle
 
 import pytest
+from tblib import pickling_support
 
 from timeeval import errors
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.TimeEvalError)]
 
 
+@pytest.mark.parametrize("by_dask", [False, True])
 @pytest.mark.parametrize("kind", ALL)
-def test_the_text_is_the_same_everywhere(kind):
+def test_the_text_is_the_same_everywhere(kind, by_dask, monkeypatch):
+    if by_dask:  # which does so for all exceptions that are there when it is loaded
+        monkeypatch.setitem(copyreg.dispatch_table, kind, pickling_support.pickle_exception)
+    else:
+        monkeypatch.delitem(copyreg.dispatch_table, kind, raising=False)
     error = kind("the thing broke", host="node1", remedy="Mend it")
     text = "node1: the thing broke. Mend it"
     assert str(error) == text
