@@ -93,7 +93,7 @@ def test_a_lost_scheduler_loses_the_hosts_in_bounded_time(plain: tuple[OthersDas
     assert lost.host == "host1"
     assert f"the Dask scheduler {scheduler.address} was lost" in lost.reason
     assert isinstance(outcome, Interrupted)
-    assert dask.processes["worker0"].poll() is None
+    assert dask.processes["worker0"].poll() in {None, 0}, "without its scheduler it may end by itself, not by a signal"
 
 
 def test_files_come_home_in_pieces_and_links_do_not(encrypted: tuple[OthersDask, Scheduler], tmp_path: Path) -> None:
