@@ -107,7 +107,8 @@ class Copier:
                 stderr=complaints,
                 env={**env, **way.env, "LC_ALL": "C"},
             )
-            status = _converse(self._process, b"\0".join(os.fsencode(path) for path in paths), tell)
+            # each name with its end: rsync 3.5.0 forgets a last one without it where its buffer of 4096 bytes is full
+            status = _converse(self._process, b"".join(os.fsencode(path) + b"\0" for path in paths), tell)
             if status == 0 or (status in (23, 24) and missing_is_fine):
                 return
             complaints.seek(0)

@@ -194,3 +194,16 @@ def test_a_driver_without_rsync_is_told_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="rsync is not installed on this machine; install it"):
         copier.push(source, ["NAB/a.csv"], str(tmp_path), lambda _: None)
+
+
+def test_each_name_that_rsync_is_told_has_an_end(
+    copier: Copier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # rsync 3.5.0 refuses the last of names that fill 4096 bytes, as one that nobody asked for, where it has none
+    program = tmp_path / "bin" / "rsync"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec cat > {tmp_path}/told\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    copier.pull("/nowhere", ["a b.csv", "c\nd.csv"], tmp_path, lambda _: None, 1)
+    assert (tmp_path / "told").read_bytes() == b"a b.csv\0c\nd.csv\0"
