@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from provisioning import kept
+from provisioning.node import tree
 
 __all__ = ["keep", "recall"]
 
@@ -60,10 +61,9 @@ def _file(name: str, options: tuple[str, ...]) -> Any:  # noqa: ANN401 - a Path,
 def _stamp(file: str) -> list[int] | None:
     """Return what tells whether a file or folder is what it was, once a command; None where there is none."""
     try:
-        status = os.stat(file)  # noqa: PTH116 - of each node's, whenever a command begins
+        return tree.stamp(os.stat(file))  # noqa: PTH116 - of each node's, whenever a command begins
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _sources(log: str, options: tuple[str, ...]) -> list[str] | None:

@@ -178,9 +178,7 @@ class Incoming:
                 self._folder.bad[self._path] = "arrived with other bytes"
                 return False
             os.rename(self._name, self._name, src_dir_fd=self._half, dst_dir_fd=self._above)
-            status = os.fstat(self._file)
-            row = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, self._wanted]
-            self._folder.staged[self._path] = row
+            self._folder.staged[self._path] = [*tree.stamp(os.fstat(self._file)), self._wanted]
             self._folder.bad.pop(self._path, None)
             return True
         finally:

@@ -90,5 +90,4 @@ def unchanged(file: str, root: str) -> Optional[Dict[str, Any]]:
 
 def stamp(path: str) -> List[int]:
     """Return what tells whether a file, link or folder is what it was."""
-    status = os.lstat(path)
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return tree.stamp(os.lstat(path))

@@ -215,9 +215,7 @@ def _place(
                 name = path.rpartition("/")[2]
                 _check(path, row, staged, rights)
                 os.rename(name, name, src_dir_fd=staged, dst_dir_fd=folder)
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-                placed[path] = [*stamp, row[4]]
+                placed[path] = [*tree.stamp(os.stat(name, dir_fd=folder, follow_symlinks=False)), row[4]]
         finally:
             os.close(staged)
     finally:

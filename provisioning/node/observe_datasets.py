@@ -78,9 +78,7 @@ def _folder(asked: Dict[str, Any], deep: bool, beat: Callable[[], None]) -> Dict
 def _tell_apart(answer: Dict[str, Any], found: Dict[str, tree.Row], asked: Dict[str, Any], known: List[str]) -> None:
     """Tell the rows of those parts that differ from what the driver asked for; `known` are digests of ours, if any."""
     parts = asked.get("parts", [""])
-    own: List[List[List[Any]]] = [[] for _ in parts]
-    for name, row in found.items():
-        own[tree.part_of(name, len(parts))].append([name, row[0], row[4]])
+    own = tree.parted(((name, [name, row[0], row[4]]) for name, row in found.items()), len(parts))
     if "digest" not in answer:
         answer["digest"] = tree.content_digest((name, row[0], row[4]) for name, row in found.items())
     if answer["digest"] != asked["digest"]:

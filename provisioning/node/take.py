@@ -74,7 +74,7 @@ def _obstacle(folders: Dict[int, Folder], size: int, files: int, channel: Channe
         folder.look(progress)
         state = folder.state()
         room = state["room"]
-        if state["foreign"] or not state["room"]["directory"]:
+        if state["foreign"] or not room["directory"]:
             return "%s is not ours yet" % folder.target
         if room["free"] < size + size // 100 + BLOCK * (files + SPARE) or 0 <= room["inodes"] < files + SPARE:
             return "there is little room"

@@ -110,7 +110,7 @@ def link_row(root: str, path: str) -> Optional[Row]:
         status = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
             return None
-        return [*_stamp(status), LINK + safe_link(path, os.readlink(parts[-1], dir_fd=folder))]
+        return [*stamp(status), LINK + safe_link(path, os.readlink(parts[-1], dir_fd=folder))]
     finally:
         os.close(folder)
 
@@ -126,8 +126,8 @@ def row_of(root: str, path: str) -> Row:
             stream.seek(0)
             digest, size = digest_stream(stream)
             after = os.fstat(stream.fileno())
-            if size == after.st_size and _stamp(before) == _stamp(after):
-                return [*_stamp(after), digest]
+            if size == after.st_size and stamp(before) == stamp(after):
+                return [*stamp(after), digest]
     raise ValueError("changed while it was read: %r" % (path,))
 
 
@@ -146,7 +146,7 @@ def rows(
         row = known.get(path)
         try:
             # plain strings: this is all that is done for each file of a folder in which nothing has changed
-            if row is not None and row[:4] == _stamp(lstat(below + path)) and _settled(row, now):
+            if row is not None and row[:4] == stamp(lstat(below + path)) and _settled(row, now):
                 found[path] = row
                 continue
             found[path] = row_of(root, path)
@@ -159,7 +159,8 @@ def rows(
     return found, failed
 
 
-def _stamp(status: os.stat_result) -> List[int]:
+def stamp(status: os.stat_result) -> List[int]:
+    """Return what tells whether a file is what it was."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
@@ -206,10 +207,15 @@ def part_of(path: str, count: int) -> int:
 
 def part_digests(entries: Iterable[Tuple[str, int, str]], count: int) -> List[str]:
     """Return the begin of the `content_digest` of each part: enough to see where two folders differ, no proof."""
-    parts = [[] for _ in range(count)]  # type: List[List[Tuple[str, int, str]]]
-    for entry in entries:
-        parts[part_of(entry[0], count)].append(entry)
-    return [part_digest(part) for part in parts]
+    return [part_digest(part) for part in parted(((entry[0], entry) for entry in entries), count)]
+
+
+def parted(entries: Iterable[Tuple[str, Any]], count: int) -> List[List[Any]]:
+    """Sort what belongs to paths into the parts of a folder."""
+    parts = [[] for _ in range(count)]  # type: List[List[Any]]
+    for path, entry in entries:
+        parts[part_of(path, count)].append(entry)
+    return parts
 
 
 def part_digest(entries: Iterable[Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioning.errors import ChangedError, UsageError
 from provisioning.kept import cache_folder
-from provisioning.node.tree import part_digests, part_of
+from provisioning.node.tree import part_digests, parted
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
 from provisioning.scan import glanced, scan
 
@@ -40,10 +40,7 @@ class Content:
     @cached_property
     def parts(self) -> list[list[Entry]]:
         """The files of each part: every node is compared by them."""
-        found: list[list[Entry]] = [[] for _ in range(self._parts)]
-        for entry in self.manifest.entries:
-            found[part_of(entry.path, self._parts)].append(entry)
-        return found
+        return parted(((entry.path, entry) for entry in self.manifest.entries), self._parts)
 
 
 @dataclass(frozen=True, slots=True)
