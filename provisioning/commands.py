@@ -284,8 +284,17 @@ def _carry_out(verb: str, options: Options, ahead: Ahead, on_event: OnNodeEvent)
 
         chosen = [Rollback()]
     dry_run = options.dry_run or proves
-    how = {"dry_run": dry_run, "deep": options.deep}
-    job = Job(cluster, ahead.nodes, chosen, transfer, needs, **how, on_event=on_event, ahead=ahead)
+    job = Job(
+        cluster,
+        ahead.nodes,
+        chosen,
+        transfer,
+        needs,
+        dry_run=dry_run,
+        deep=options.deep,
+        on_event=on_event,
+        ahead=ahead,
+    )
     proof = verb in {"verify", "up"} and not options.dry_run
 
     def proven(sessions: Mapping[str, Session], found: Report) -> Report:
