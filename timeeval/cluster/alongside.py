@@ -7,23 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning.errors import ProvisionError
-from provisioning.transfer.gather import Gathered, Gathering
 from timeeval.cluster.lodging import Lodging, bring_home, local_of, lodging
 from timeeval.errors import TimeEvalError
 from timeeval.run import layout
+from timeeval.run.collecting import LEISURE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
+    from provisioning.transfer.gather import Gathered, Gathering
     from timeeval.run.collected import Collect
     from timeeval.run.driven import Driven
 
 PAUSE_SECONDS = 5.0
-LONGEST_PAUSE = 60.0
-LEISURE = 10
-"""A round took so many times less than the pause after it: that host computes."""
 STOP_SECONDS = 5.0
 TABLE = "results.csv"
 
@@ -111,10 +109,7 @@ class Alongside:
         local = local_of(self._results_path, self.runs, name)
         local.mkdir(parents=True, exist_ok=True)
         if name not in self._gatherings:
-            node = self._host.session.node
-            stage = layout.stage_dir(local, node.name)
-            remote = PurePosixPath(self._host.note.results) / name
-            self._gatherings[name] = Gathering(self._host.cluster, node, remote, local, stage)
+            self._gatherings[name] = self._host.gathering(name, local)
         here = [
             file.relative_to(local).as_posix() for path in paths for file in (local / path).rglob("*") if file.is_file()
         ]

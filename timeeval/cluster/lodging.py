@@ -141,6 +141,12 @@ class Lodging:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NodeError(f"its answer tells nothing of a run: {error!r}", host=self.session.node.name) from error
 
+    def gathering(self, name: str, local: Path) -> Gathering:
+        """Return what brings files of the results folder of a run into one here."""
+        node = self.session.node
+        remote = PurePosixPath(self.note.results) / name
+        return Gathering(self.cluster, node, remote, local, layout.stage_dir(local, node.name))
+
     def remove(self) -> None:
         """Take the folder away, results included."""
         self._call("remove")
@@ -265,9 +271,7 @@ def _collect_there(host: Lodging, name: str, level: Collect) -> list[str]:
 
 def _fetch(host: Lodging, name: str, entries: Sequence[str], local: Path) -> list[str]:
     local.mkdir(parents=True, exist_ok=True)
-    node = host.session.node
-    stage = layout.stage_dir(local, node.name)
-    gathering = Gathering(host.cluster, node, PurePosixPath(host.note.results) / name, local, stage)
+    gathering = host.gathering(name, local)
     try:
         got = gathering.fetch([entry for entry in entries if entry not in STAYS])
     finally:
@@ -278,7 +282,7 @@ def _fetch(host: Lodging, name: str, entries: Sequence[str], local: Path) -> lis
             (local / left).unlink(missing_ok=True)
     if (local / LOG).is_file():
         (local / LOG).chmod(0o600)
-    return [f"{node.name}: {name}/{path}: {why}" for path, why in {**got.failed, **got.refused}.items()]
+    return [f"{gathering.node.name}: {name}/{path}: {why}" for path, why in {**got.failed, **got.refused}.items()]
 
 
 def _complete(results_path: Path) -> bool:
