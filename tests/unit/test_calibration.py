@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from lone import lone
 
 from provisioning import calibration
 from provisioning.calibration import Calibration, load, notable, place_here, speeds
 from provisioning.errors import NodeError
-from provisioning.inventory import Cluster, Environment, Node
+from provisioning.inventory import Cluster, Environment
 from provisioning.launch import open_session
 from provisioning.node import workload
 from provisioning.plan import Job
@@ -29,18 +30,7 @@ def known(rate: float = 1.0, **changes: Any) -> Calibration:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
-    node = Node("alpha", is_driver=True, slots=2)
-    return Cluster(
-        name="test",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        environment=Environment(prefix=PurePosixPath(sys.prefix), python="3.11"),
-    )
+    return lone(tmp_path, slots=2, environment=Environment(prefix=PurePosixPath(sys.prefix), python="3.11"))
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from lone import lone
 
 from provisioning.commands import Options, wanted
 from provisioning.errors import UsageError
-from provisioning.inventory import Cluster, DatasetFolder, Node
+from provisioning.inventory import Cluster, DatasetFolder
 from provisioning.node import forget_files, landing
 from provisioning.plan import Job, run
 from provisioning.report import Report, lines
@@ -33,18 +34,7 @@ def cluster(tmp_path: Path) -> Cluster:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / f"{name}.csv").write_text(name)
     (source / "datasets.csv").write_text(INDEX)
-    node = Node("alpha", is_driver=True)
-    return Cluster(
-        name="test",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "data")),),
-    )
+    return lone(tmp_path, datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "data")),))
 
 
 @pytest.fixture

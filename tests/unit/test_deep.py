@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from lone import lone
 
 from provisioning import mending, verify
-from provisioning.inventory import Cluster, DatasetFolder, Node
+from provisioning.inventory import Cluster, DatasetFolder
 from provisioning.node import landing, rehash_images, tree
 from provisioning.plan import Job, run
 from provisioning.report import NodeReport, Report
@@ -32,18 +33,7 @@ def cluster(tmp_path: Path) -> Cluster:
     (source / "NAB").mkdir(parents=True)
     (source / "NAB" / "one.csv").write_text("timestamp,value,is_anomaly\n1,2,0\n")
     (source / "datasets.csv").write_text(INDEX)
-    node = Node("alpha", is_driver=True)
-    return Cluster(
-        name="test",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "data")),),
-    )
+    return lone(tmp_path, datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "data")),))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from lone import lone
 
 from provisioning.errors import NodeError, UsageError
 from provisioning.inventory import Cluster, Node
@@ -22,17 +23,7 @@ ONE, TWO = "attempts/one", "attempts/two"
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
-    node = Node("alpha", is_driver=True)
-    return Cluster(
-        name="test",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-    )
+    return lone(tmp_path)
 
 
 @pytest.fixture

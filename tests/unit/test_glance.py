@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from lone import lone
 
 from provisioning.errors import ChangedError
-from provisioning.inventory import Cluster, DatasetFolder, Node
+from provisioning.inventory import Cluster, DatasetFolder
 from provisioning.node import landing, observe_datasets, tree
 from provisioning.resources import datasets
 from provisioning.resources.base import Difference
@@ -116,17 +117,8 @@ def test_a_damaged_glance_is_none(source: Path, tmp_path: Path, harm: bytes) -> 
 
 @pytest.fixture
 def cluster(source: Path, tmp_path: Path) -> Cluster:
-    node = Node("local", is_driver=True)
-    return Cluster(
-        name="lab",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "node" / "data")),),
+    return lone(
+        tmp_path, "local", name="lab", datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "node" / "data")),)
     )
 
 

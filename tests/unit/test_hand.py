@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lone import lone
 
 from provisioning.errors import LockedError, NodeError, ProvisionError
 from provisioning.inventory import Cluster, DatasetFolder, Node
@@ -40,18 +41,7 @@ def cluster(tmp_path: Path) -> Cluster:
         file.write_text("" if name == "a/empty" else f"{name}\n")
     (source / "a" / "link.csv").symlink_to("one.csv")
     (source / "datasets.csv").write_text(INDEX)
-    node = Node("alpha", is_driver=True)
-    return Cluster(
-        name="test",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "node")),),
-    )
+    return lone(tmp_path, datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "node")),))
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import re
 from pathlib import PurePosixPath
 
 import pytest
+from lone import lone
 
 from provisioning import receipt as receipts
 from provisioning.errors import NotVerifiedError, ProvisionError
 from provisioning.gate import quick
-from provisioning.inventory import Cluster, DatasetFolder, Node
+from provisioning.inventory import DatasetFolder
 from provisioning.launch import open_session
 from provisioning.receipt import Proven, Receipt, covers, disagreements, image_id, load, placed, question, save
 from provisioning.resources.base import DatasetNeed, Needs
@@ -57,17 +58,8 @@ def seen(**changed):
 
 @pytest.fixture
 def cluster(tmp_path):
-    node = Node("here", is_driver=True)
-    return Cluster(
-        name="lab",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        datasets=(DatasetFolder(tmp_path / "source", PurePosixPath(tmp_path / "data")),),
+    return lone(
+        tmp_path, "here", name="lab", datasets=(DatasetFolder(tmp_path / "source", PurePosixPath(tmp_path / "data")),)
     )
 
 

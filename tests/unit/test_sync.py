@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from lone import lone
 
 from provisioning import locks
 from provisioning.errors import LockedError, NodeError, ProvisionError, UsageError
@@ -40,18 +41,7 @@ def cluster(tmp_path: Path) -> Cluster:
     for name in ("one.test", "two.train", "two.test"):
         (source / "NAB" / f"{name}.csv").write_text(f"timestamp,value,is_anomaly\n1,{len(name)},0\n")
     (source / "datasets.csv").write_text(INDEX)
-    node = Node("alpha", is_driver=True)
-    return Cluster(
-        name="test",
-        file=tmp_path / "cluster.toml",
-        nodes=(node,),
-        driver=node,
-        scheduler=node,
-        results=PurePosixPath(tmp_path / "results"),
-        state=PurePosixPath(tmp_path / "state"),
-        known_hosts=tmp_path / "known_hosts",
-        datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "node" / "data")),),
-    )
+    return lone(tmp_path, datasets=(DatasetFolder(source, PurePosixPath(tmp_path / "node" / "data")),))
 
 
 @pytest.fixture
