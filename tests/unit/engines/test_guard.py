@@ -1,5 +1,6 @@
 """The guard by itself: lease, connections, sweeper, leftovers of dead runs. Its children are a stand-in for Python."""
 
+import glob
 import json
 import os
 import resource
@@ -115,7 +116,7 @@ def start(tmp_path):
         if connection.ready is not None and connection.ready["is"] == "ready":
             sweeping.kill([connection.ready["pid"]])
             run = connection.args["run"]
-            until(lambda run=run: not list(tmp_path.glob(f"**/runs/{run}@*")))  # its sweeper's last act
+            until(lambda run=run: not run_folders(tmp_path, f"**/runs/{run}@*"))  # its sweeper's last act
 
 
 def spawn(connection, *, count=3):
@@ -135,8 +136,13 @@ def until(condition, seconds=15):
         time.sleep(0.02)
 
 
+def run_folders(tmp_path, pattern):
+    # Path.glob raises where a folder goes away while it looks inside; this one passes it over
+    return glob.glob(pattern, root_dir=tmp_path, recursive=True)  # noqa: PTH207
+
+
 def folders(tmp_path):
-    return list(tmp_path.glob("state/runs/*"))
+    return run_folders(tmp_path, "state/runs/*")
 
 
 def guarded(connection):
