@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
-    """Answer for {"folder", "store", "lock", "python", "compile": bool}: seconds; or remove {"remove": [path]}.
+    """Answer for {"folder", "store", "lock", "python", "compile": bool} with seconds.
+
+    {"remove": [path]} removes, {"read": path} answers the ``text`` of a file.
 
     In any case ``boot``, the kernel's own id, and ``cpu``, the seconds that all of this node has used so far.
     """
     for path in args.get("remove", ()):
         shutil.rmtree(path, ignore_errors=True)
-    answer = _install(args, channel) if "lock" in args else {}
+    answer: dict[str, Any] = _install(args, channel) if "lock" in args else {}
+    if "read" in args:
+        answer["text"] = Path(args["read"]).read_text(encoding="utf-8")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return {**answer, "boot": boot, "cpu": _cpu()}
 

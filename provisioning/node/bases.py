@@ -22,7 +22,8 @@ def base(args: dict[str, Any], prefix: Path, staging: Path, beat: Beat) -> dict[
     Parameters
     ----------
     args : dict
-        ``python`` (minor version), ``store``, and ``base``: the path in the store of one that came along, or None.
+        ``python`` (minor version), ``store``, and ``base``: [path in the store, size, sha256] of one that came along,
+        or None.
     prefix : Path
         The environment; the interpreter lies beside it, so that who sees the one sees the other.
     staging : Path
@@ -35,7 +36,7 @@ def base(args: dict[str, Any], prefix: Path, staging: Path, beat: Beat) -> dict[
         if found is None:
             raise RefusedError("there is no Python %s" % args["python"], "install python%s there" % args["python"])
         return found
-    archive = Path(args["store"]) / args["base"]
+    archive = Path(args["store"]) / args["base"][0]
     home = prefix.parent / ("%s.python-%s" % (prefix.name, archive.parent.name))
     program = home / "bin" / ("python" + args["python"])
     if described(str(program)) is None:

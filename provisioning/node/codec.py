@@ -23,11 +23,11 @@ def offered() -> List[int]:
     return [ZLIB, RAW] if _zstd() is None else [ZSTD, ZLIB, RAW]
 
 
-def pack(codec: int, block: bytes) -> Tuple[int, bytes]:
+def pack(codec: int, block: bytes, level: int = LEVEL) -> Tuple[int, bytes]:
     """Return the codec that was used, and what it made of a block."""
     if codec == RAW or not block:
         return RAW, block
-    packed = zlib.compress(block, LEVEL) if codec == ZLIB else _pack_zstd(block)
+    packed = zlib.compress(block, level) if codec == ZLIB else _pack_zstd(block, level)
     return (codec, packed) if len(packed) < WORTH * len(block) else (RAW, block)
 
 
@@ -75,11 +75,11 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _pack_zstd(block: bytes) -> bytes:
+def _pack_zstd(block: bytes, level: int) -> bytes:
     library = _library()
     room = library.ZSTD_compressBound(len(block))
     packed = ctypes.create_string_buffer(room)
-    length = library.ZSTD_compress(packed, room, block, len(block), LEVEL)
+    length = library.ZSTD_compress(packed, room, block, len(block), level)
     if library.ZSTD_isError(length):
         raise MemoryError("zstd cannot compress a block of %d bytes" % len(block))
     return ctypes.string_at(packed, length)

@@ -12,7 +12,7 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
-from provisioning.node import adopted, venvs
+from provisioning.node import adopted, codec, venvs
 from provisioning.node.room import room
 from provisioning.node.shelf import stored
 
@@ -34,6 +34,7 @@ def observe(question: dict[str, Any]) -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "libc": libc(),
+        "codecs": codec.offered(),
         "interpreter": interpreter(question["python"]),
         "own_python": platform.python_version(),
         "environment": _look(prefix, question),

@@ -1,4 +1,4 @@
-"""Build an environment beside its prefix from wheels that have arrived, prove it, and put it in place by renaming.
+"""Build an environment beside its prefix from packs that have arrived, prove it, and put it in place by renaming.
 
 Until the rename nothing under the final name changes; afterwards the environment before it is kept as
 ``PREFIX.previous``. Runs on the node (standard library, Python >= 3.8).
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioning.node import bases, bytecode, installers, records, venvs
+from provisioning.node import bases, packs, records, skeleton, venvs
 from provisioning.node.store import damaged, forget, wishes
 from provisioning.node.switching import remove, switch
 from provisioning.node.tools import Beat, RefusedError, run
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from provisioning.node.bootstrap import Channel
 
 _COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
-STEPS = ("check wheels", "install", "byte code", "prove", "switch")
+STEPS = ("interpreter", "install", "byte code", "prove", "switch")
 
 
 def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
@@ -30,10 +29,10 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     Parameters
     ----------
     args : dict
-        ``prefix``, ``python`` (minor version), ``store`` (folder), ``files`` ([path in the store, size, sha256] of all
-        that is needed), ``base`` (the path in the store of an interpreter that came along, or None), ``uv`` and
-        ``pip`` (their paths in the store), ``bytecode`` (paths of archives of byte code), ``lock`` (text) and
-        ``lock_digest``, ``installed`` and ``identity`` (what must come out), ``keep`` (what must stay in the store).
+        ``prefix``, ``python`` (minor version), ``store`` (folder), ``wheels`` (of each the packs that it comes in, as
+        [path in the store, size, sha256]: its files, then its byte code), ``base`` (an interpreter that came along, in
+        the same form, or None), ``lock`` (text) and ``lock_digest``, ``installed`` and ``identity`` (what must come
+        out), ``keep`` (what must stay in the store).
     channel : object
         Gets an event per step.
     """
@@ -48,28 +47,21 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
     remove(staging)
     try:
         staging.mkdir(mode=0o755)
-        step("check wheels")
-        wheels = _lay_out(store, args["files"], staging / "wheels")
-        base = bases.base(args, prefix, staging, lambda: step("check wheels"))
+        step("interpreter")
+        if args["base"]:
+            _refuse_damaged(store, [args["base"]])
+        base = bases.base(args, prefix, staging, lambda: step("interpreter"))
         fresh = staging / prefix.name
-        lock = staging / "lock.txt"
-        lock.write_text(args["lock"], encoding="utf-8")
-        installer = installers.choose(store / args["uv"], store / args["pip"], staging, prefix)
         step("install")
-        with ThreadPoolExecutor(1) as beside:  # the installer is another process, which this one only waits for
-            laid = beside.submit(_lay_out_bytecode, args, store, base, staging / "bytecode")
-            try:
-                installer.install(base["path"], fresh, wheels, lock, lambda: step("install"))
-            except RefusedError:
-                _refuse_damaged(store, args["files"])
-                raise
+        skeleton.make(fresh, base, prefix)
+        own = _install(store, args["wheels"], base["magic"], fresh, lambda: step("install"))
+        if own:
             step("byte code")
-            _compile(laid.result(), staging / "bytecode", fresh, lambda: step("byte code"))
+            site_packages = str(venvs.site_packages(fresh))
+            run([str(fresh / "bin" / "python"), "-I", "-c", _COMPILE, site_packages], lambda: step("byte code"))
         step("prove")
-        installer.check(fresh)
         _prove(args, fresh)
-        facts = {"lock": args["lock_digest"], "identity": args["identity"], "installer": installer.name}
-        facts["compiled"] = bool(args["bytecode"])
+        facts = {"lock": args["lock_digest"], "identity": args["identity"], "compiled": own or _with_code(args)}
         seal(fresh, facts, args["lock"])
         step("switch")
         switch(fresh, prefix)
@@ -84,7 +76,7 @@ def main(args: dict[str, Any], channel: Channel) -> dict[str, Any]:
         remove(staging)
     bases.forget(prefix)
     forget(store, wishes(store, prefix, args["keep"]))
-    return {"identity": args["identity"], "installer": installer.name}
+    return {"identity": args["identity"]}
 
 
 def seal(prefix: Path, facts: dict[str, Any], lock: str) -> None:
@@ -94,15 +86,19 @@ def seal(prefix: Path, facts: dict[str, Any], lock: str) -> None:
     venvs.write_marker(prefix, dict(facts, python=venvs.version_of(prefix), time=time.time()))
 
 
-def _lay_out(store: Path, files: list[list[Any]], folder: Path) -> Path:
-    """Link the wheels into one folder; what no installer compares with a hash is proven here."""
-    if damaged(store, [row for row in files if not row[0].endswith(".whl")]):
-        _refuse_damaged(store, files)
-    folder.mkdir()
-    for path, _, _ in files:
-        if path.endswith(".whl"):
-            (folder / path.split("/")[-1]).symlink_to(store / path)
-    return folder
+def _install(store: Path, wheels: list[list[list[Any]]], magic: str, fresh: Path, beat: Beat) -> bool:
+    """Unpack wheels, with the driver's byte code if this interpreter reads it; return whether it needs its own."""
+    try:
+        own = any(packs.magic_of(store / row[0]) != magic for rows in wheels for row in rows[1:])
+        packs.unpack(store, [rows[:1] for rows in wheels] if own else wheels, fresh, beat)
+    except (packs.DamagedError, FileNotFoundError) as error:
+        _refuse_damaged(store, [row for rows in wheels for row in rows])
+        raise RefusedError("what arrived cannot be unpacked: %s" % error, "report this with the lock") from error
+    return own
+
+
+def _with_code(args: dict[str, Any]) -> bool:
+    return any(rows[1:] for rows in args["wheels"])
 
 
 def _refuse_damaged(store: Path, files: list[list[Any]]) -> None:
@@ -113,22 +109,6 @@ def _refuse_damaged(store: Path, files: list[list[Any]]) -> None:
             "%d files are missing or damaged in %s: %s" % (len(wrong), store, ", ".join(wrong[:5])),
             "run it again: they are sent anew",
         )
-
-
-def _lay_out_bytecode(args: dict[str, Any], store: Path, base: dict[str, str], scratch: Path) -> bytecode.Laid | None:
-    """Unpack the driver's byte code; None when this interpreter reads no such byte code."""
-    bundles = [store / path for path in args["bytecode"]]
-    if any(bytecode.magic_of(bundle) != base["magic"] for bundle in bundles):
-        return None
-    return bytecode.lay_out(bundles, scratch)
-
-
-def _compile(laid: bytecode.Laid | None, scratch: Path, fresh: Path, beat: Beat) -> None:
-    """Put byte code into the environment: the driver's, or this interpreter's own where it reads no other."""
-    if laid is None:
-        run([str(fresh / "bin" / "python"), "-I", "-c", _COMPILE, str(venvs.site_packages(fresh))], beat)
-    else:
-        bytecode.place(laid, scratch, venvs.site_packages(fresh))
 
 
 def _prove(args: dict[str, Any], fresh: Path) -> None:

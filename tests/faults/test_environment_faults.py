@@ -61,24 +61,16 @@ def test_a_way_to_the_prefix_through_a_link_is_no_harm(make_scene):
         assert scene.on("node1", f"{scene.prefix}/bin/python", "-I", "-c", IMPORT) == f"1.0 42 {scene.prefix}"
 
 
-def test_neither_venv_nor_pip_need_be_there(scene):
-    with scene.harmed("node3", HIDE, SHOW):
+def test_neither_venv_nor_pip_nor_a_right_to_start_programs_is_needed(scene):
+    with (
+        scene.harmed("node3", HIDE, SHOW),
+        scene.harmed("node1", HIDE, SHOW),
+        scene.harmed("node1", *mount(scene, "noexec,size=300m,mode=777")),
+    ):
         code, rows = scene.create()
-    assert (code, states(rows)) == (0, ALL_CHANGED), rows
-    assert scene.on("node3", f"{scene.prefix}/bin/python", "-I", "-c", IMPORT) == f"1.0 42 {scene.prefix}"
-
-
-def test_where_uv_may_not_start_pip_makes_the_same_environment(scene):
-    with scene.harmed("node1", *mount(scene, "noexec,size=300m,mode=777")):
-        with scene.harmed("node1", HIDE, SHOW):
-            code, rows = scene.create()
-            assert (code, states(rows)) == (4, {**ALL_CHANGED, "node1": "failed"}), rows
-            assert "uv does not start here, and " in messages(rows["node1"])
-            assert scene.on("node1", "ls", "-A", scene.base).split() == [".demo.timeeval-lock", "state"]
-        code, rows = scene.create()
-        assert (code, states(rows)) == (0, {**ALL_OK, "node1": "changed"}), rows
-        assert '"installer": "pip"' in scene.on("node1", "cat", f"{scene.prefix}/.timeeval/environment.json")
-        assert scene.on("node1", f"{scene.prefix}/bin/python", "-I", "-c", IMPORT) == f"1.0 42 {scene.prefix}"
+        assert (code, states(rows)) == (0, ALL_CHANGED), rows
+        for name in NODES:
+            assert scene.on(name, f"{scene.prefix}/bin/python", "-I", "-c", IMPORT) == f"1.0 42 {scene.prefix}"
         code, rows = scene.create("--deep")
         assert (code, states(rows)) == (0, ALL_OK), rows
 

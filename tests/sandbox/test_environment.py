@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from activation import script
 from environment_scene import NODES, make_scene, states
 
 from provisioning.sandbox.layout import FULL
@@ -30,6 +31,9 @@ def test_all_nodes_get_equal_packages_and_a_second_run_changes_nothing(scene):
         assert scene.on(name, "ls", f"{scene.prefix}/lib/python3.11/site-packages/dep/__pycache__")
     markers = {scene.on(name, "cat", f"{scene.prefix}/.timeeval/environment.json") for name in NODES}
     assert len({json.loads(marker)["identity"] for marker in markers}) == 1
+    for shell in ("dash", "bash", "tcsh", "fish"):
+        said = scene.sandbox.node("node1").exec([shell], user="bench", stdin=script(shell, scene.prefix)).stdout
+        assert said.splitlines() == [f"{scene.prefix}/bin/python3", scene.prefix, "/usr/bin/python3", "no"], shell
     code, rows = scene.create()
     assert (code, states(rows)) == (0, ALL_OK), rows
 

@@ -56,8 +56,8 @@ class Lab:
         desired = self.resource.desired(self.cluster, {"here": {"environment": observed}}, None)
         return observed, desired, self.resource.difference(self.cluster, self.node, observed, desired)
 
-    def make(self, alter=lambda house: house):
-        _, desired, difference = self.look()
+    def make(self, alter=lambda house: house, **changed):
+        _, desired, difference = self.look(**changed)
         desired = dataclasses.replace(desired, houses={"here": alter(desired.houses["here"])})
         for parcel in self.resource.bring(Work(self.cluster, desired, {"here": difference})):
             for path in parcel.missing["here"]:

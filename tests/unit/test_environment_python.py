@@ -180,7 +180,7 @@ def test_an_archive_writes_nowhere_else(tmp_path, name, fields):
 
 def test_one_that_does_not_run_there_changes_nothing(lab, tmp_path):
     archive = archive_of(tmp_path, f"bin/python{MINOR}", mode=0o755)
-    args = {"python": MINOR, "store": str(tmp_path / "store"), "base": "a" * 16 + "/" + archive.name}
+    args = {"python": MINOR, "store": str(tmp_path / "store"), "base": ["a" * 16 + "/" + archive.name, 1, ""]}
     (tmp_path / "staging").mkdir()
     with pytest.raises(RefusedError, match="the interpreter that came along does not run here"):
         bases.base(args, lab.prefix, tmp_path / "staging", lambda: None)

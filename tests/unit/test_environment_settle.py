@@ -1,26 +1,28 @@
-"""How an environment is built on a node: by uv or by pip, with byte code that came along."""
+"""How an environment is built on a node from packs: what is written, with byte code that came along."""
 
 import dataclasses
 import importlib.util
+import json
 import os
+import shutil
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from activation import script
 from environment_lab import MINOR, Lab
-from wheelwright import make_wheel
 
 from provisioning.errors import LockedError, NodeError
 from provisioning.launch import open_session
 from provisioning.locks import beside, hold
-from provisioning.node import bytecode, installers, venvs
-from provisioning.node.tools import RefusedError
+from provisioning.node import codec, observe_environment, venvs
+from provisioning.node.codec import ZLIB
 from provisioning.plan import Job, run
+from provisioning.resources.base import Task
 from provisioning.resources.environment import EnvironmentResource
-from provisioning.resources.environment.bytecode import bundles
-from provisioning.resources.environment.wheels import Wheel, keep, wheel_store
+from provisioning.resources.environment.packing import Writer
+from provisioning.resources.environment.wheels import keep, wheel_store
 from provisioning.transfer.fanout import Fanout
 
 
@@ -78,72 +80,93 @@ def test_a_source_that_is_edited_later_is_what_runs(lab):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "44\n"
 
 
-def test_a_wheel_is_compiled_once(tmp_path):
-    made = make_wheel(tmp_path, "small", "1.0")
-    wheel = Wheel(wheel_store(), keep(made, wheel_store()))
-    first = bundles([wheel], wheel_store())
-    before = (wheel_store() / first[0].path).stat()
-    assert bundles([wheel], wheel_store()) == first
-    assert (wheel_store() / first[0].path).stat().st_mtime_ns == before.st_mtime_ns
-    (wheel_store() / first[0].path).unlink()
-    assert [entry.path.split("/")[1] for entry in bundles([wheel], wheel_store())] == [first[0].path.split("/")[1]]
+def test_byte_code_of_another_interpreter_is_not_used(lab, monkeypatch):
+    monkeypatch.setattr(observe_environment, "MAGIC_NUMBER", b"\x00\x00\r\n")
 
+    def alter(house):
+        strange = Path(lab.root, "strange.pack")
+        with Writer(strange, ZLIB) as writer:
+            writer.add(f"lib/python{MINOR}/site-packages/dep/__pycache__/strange.pyc", [b"strange"])
+            writer.finish("00000d0a")
+        entry = keep(strange, wheel_store())
+        target = Path(lab.cluster.state) / "store" / "wheels" / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.hardlink_to(wheel_store() / entry.path)
+        first = dataclasses.replace(house.packs[0], code=entry)
+        return dataclasses.replace(house, packs=(first, *house.packs[1:]))
 
-def test_only_what_compiles_and_lies_in_site_packages_is_compiled(tmp_path):
-    files = {
-        "small/good.py": b"x = 1\n",
-        "small/template.py": b"{{ name }} = \n",
-        "small/nul.py": b"\0",
-        "small-1.0.data/purelib/extra.py": b"y = 1\n",
-        "small-1.0.data/scripts/tool.py": b"z = 1\n",
-        "small-1.0.data/data/share/example.py": b"z = 1\n",
-    }
-    bytecode.pack(make_wheel(tmp_path, "small", "1.0", files), tmp_path / "out.zip")
-    site = tmp_path / "site"
-    (site / "small").mkdir(parents=True)
-    (site / "small" / "good.py").write_bytes(b"x = 1\n")
-    (site / "extra.py").write_bytes(b"edited = 1\n")
-    bytecode.place(bytecode.lay_out([tmp_path / "out.zip"], tmp_path / "laid"), tmp_path / "laid", site)
-    tag = sys.implementation.cache_tag
-    assert [path.name for path in site.rglob("*.pyc")] == [f"good.{tag}.pyc"]
-    assert bytecode.magic_of(tmp_path / "out.zip") == importlib.util.MAGIC_NUMBER.hex()
-
-
-def test_byte_code_of_another_interpreter_is_not_used(lab):
-    lab.look()
-    (wheel,) = wheel_store().glob("*/dep-1.0-*.whl")
-    with pytest.MonkeyPatch.context() as other:
-        other.setattr(importlib.util, "MAGIC_NUMBER", b"\x00\x00\r\n")
-        bytecode.pack(wheel, wheel_store() / "strange.zip")
-    entry = keep(wheel_store() / "strange.zip", wheel_store())
-    target = Path(lab.cluster.state) / "store" / "wheels" / entry.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.hardlink_to(wheel_store() / entry.path)
-    lab.make(lambda house: dataclasses.replace(house, bytecode=(entry.path,)))
+    events = lab.make(alter)
+    assert "byte code" in [event["title"] for event in events]
     assert "pyc matches" in imported(lab, "dep")
+    assert not (lab.packages() / "dep" / "__pycache__" / "strange.pyc").exists()
+    assert venvs.read_marker(lab.prefix)["compiled"] is True
 
 
-def test_byte_code_of_several_wheels_meets_in_one_folder(tmp_path):
-    site = tmp_path / "site"
-    (site / "__pycache__").mkdir(parents=True)
-    for name in ("one", "two"):
-        made = make_wheel(tmp_path, name, "1.0", {f"{name}.py": b"x = 1\n", f"shared/{name}.py": b"x = 1\n"})
-        bytecode.pack(made, tmp_path / f"{name}.zip")
-        (site / "shared").mkdir(exist_ok=True)
-        for file in (site / f"{name}.py", site / "shared" / f"{name}.py"):
-            file.write_bytes(b"x = 1\n")
-    laid = bytecode.lay_out([tmp_path / "one.zip", tmp_path / "two.zip"], tmp_path / "laid")
-    bytecode.place(laid, tmp_path / "laid", site)
-    assert stale(site) == []
-    assert len(list(site.rglob("*.pyc"))) == 4
+# --- what is written ------------------------------------------------------------------------------------------------
 
 
-# --- where uv does not start ----------------------------------------------------------------------------------------
+def test_the_environment_is_one_as_venv_makes_it(lab):
+    lab.make()
+    python = str(lab.prefix / "bin" / "python")
+    ask = "import json, site, sys; print(json.dumps([sys.prefix, sys.base_prefix, site.getsitepackages(), sys.path]))"
+    prefix, base, sites, path = json.loads(subprocess.check_output([python, "-I", "-c", ask]))
+    program = observe_environment.interpreter(MINOR)["path"]
+    subprocess.run([program, "-m", "venv", "--without-pip", lab.root / "like"], check=True)
+    like = json.loads(subprocess.check_output([str(lab.root / "like" / "bin" / "python"), "-I", "-c", ask]))
+    there = json.dumps([prefix, base, sites, path]).replace(str(lab.prefix), str(lab.root / "like"))
+    assert json.loads(there) == like
+    assert lab.look()[2].empty
+    assert venvs.look(lab.prefix, deep=True)["edited"] == []
 
 
-def without_uv(house):
-    """Let an archive stand where uv is expected: the kernel starts no such thing."""
-    return dataclasses.replace(house, uv=house.pip)
+def test_a_program_runs_under_the_final_name_and_after_the_environment_got_another(lab):
+    lab.publish("1.0", files={"dep/__init__.py": b"def version():\n    import sys\n    print(sys.prefix)\n"})
+    lab.make()
+    script = lab.prefix / "bin" / "dep-say"
+    assert subprocess.check_output([script], text=True).strip() == str(lab.prefix)
+    moved = lab.prefix.rename(lab.prefix.with_name("a name with 'quotes' and blanks"))
+    assert subprocess.check_output([moved / "bin" / "dep-say"], text=True).strip() == str(moved)
+    (lab.root / "elsewhere").symlink_to(moved / "bin" / "dep-say")
+    assert subprocess.check_output([lab.root / "elsewhere"], text=True).strip() == str(moved)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_person_activates_and_deactivates_it(lab, shell):
+    lab.make()
+    before = shutil.which("python3")
+    said = subprocess.check_output([shell], input=script(shell, str(lab.prefix)), text=True)
+    assert said.splitlines() == [str(lab.prefix / "bin" / "python3"), str(lab.prefix), before, "no"]
+
+
+def test_a_machine_without_zstd_gets_packs_that_it_reads(lab):
+    offers = [codec.ZLIB, codec.RAW]
+    _, desired, difference = lab.look(codecs=offers)
+    assert desired.houses["here"].codec == codec.ZLIB
+    assert all(".zlib.pack" in path for path in difference.changes[0].detail["missing"])
+    lab.make(lambda _: desired.houses["here"], codecs=offers)
+    assert lab.look()[2].empty
+
+
+@pytest.mark.parametrize("where", [0, 20, 0.5, -30, -1])
+def test_a_pack_with_a_flipped_bit_is_named_and_sent_anew(lab, where):
+    _, desired, difference = lab.look()
+    victim = next(path for path in difference.changes[0].detail["missing"] if "/dep-1.0-" in path)
+    for path in difference.changes[0].detail["missing"]:
+        target = Path(lab.cluster.state, "store", "wheels", path)
+        target.parent.mkdir(parents=True)
+        content = bytearray((wheel_store() / path).read_bytes())
+        if path == victim:
+            place = int(len(content) * where) if where == 0.5 else where
+            content[place] ^= 1
+        target.write_bytes(content)
+    with (
+        open_session(lab.cluster, lab.node) as session,
+        pytest.raises(NodeError, match=rf"1 files are missing or damaged in .*: {victim}; run it again"),
+    ):
+        lab.resource.settle(Task(session, lab.cluster, lab.node, difference, desired), lambda _: None)
+    assert sorted(path.name for path in lab.prefix.parent.iterdir()) == []
+    (again,) = lab.look()[2].changes
+    assert list(again.detail["missing"]) == [victim]
 
 
 def test_two_operators_make_one_environment_after_the_other(lab):
@@ -160,56 +183,3 @@ def test_two_operators_make_one_environment_after_the_other(lab):
         assert not lab.prefix.exists()
     assert create().exit_code() == 0
     assert create().by_state() == {"ok": ["here"]}
-
-
-def test_pip_installs_what_uv_would(lab):
-    lab.make(without_uv)
-    assert venvs.read_marker(lab.prefix)["installer"] == "pip"
-    observed, _, difference = lab.look()
-    assert difference.empty
-    assert venvs.look(lab.prefix, deep=True)["edited"] == []
-    assert observed["environment"]["python"].startswith(MINOR)
-    assert stale(lab.packages()) == []
-    script = lab.prefix / "bin" / "dep-say"
-    assert script.read_text().startswith(f"#!{lab.prefix}/bin/python")
-    assert b"'str' object is not callable" in subprocess.run([script], capture_output=True, check=False).stderr
-    assert "staging" not in (lab.prefix / "bin" / "activate").read_text()
-
-
-def test_pip_refuses_a_wheel_of_other_bytes(lab):
-    def other_hash(house):
-        return dataclasses.replace(without_uv(house), lock=house.lock.replace("sha256:", "sha256:00")[:-3] + "\n")
-
-    with pytest.raises(NodeError, match=r"(?i)hash"):
-        lab.make(other_hash)
-    assert not lab.prefix.exists()
-
-
-def test_without_uv_and_venv_the_package_to_install_is_named(lab, tmp_path, monkeypatch):
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\n[ "$3" = venv ] && {{ echo \'No module named venv\' >&2; exit 1; }}\nexec {sys.executable} "$@"\n'
-    )
-    python.chmod(0o755)
-    pip = installers.Pip(tmp_path / "pip", lab.prefix)
-    with pytest.raises(RefusedError, match=r"uv does not start here, and .* has no module venv") as refused:
-        pip.install(str(python), tmp_path / "fresh", tmp_path, tmp_path / "lock", lambda: None)
-    assert refused.value.remedy == "install the package python3-venv"
-
-
-@pytest.mark.parametrize(
-    ("content", "mode", "why"),
-    [
-        (b"#!/lib/ld-none.so\n", 0o755, "another C library"),
-        (b"\x7fELF", 0o755, "another architecture"),
-        (b"#!/bin/sh\necho no such glibc >&2; exit 1\n", 0o755, "no such glibc"),
-        (b"#!/bin/sh\nexit 3\n", 0o755, "status 3"),
-        (b"#!/bin/sh\n", 0o755, ""),
-    ],
-)
-def test_why_a_program_does_not_start_is_said(tmp_path, content, mode, why):
-    program = tmp_path / "program"
-    program.write_bytes(content)
-    program.chmod(mode)
-    assert why in installers.why_not(program)
-    assert bool(why) == bool(installers.why_not(program))

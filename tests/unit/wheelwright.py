@@ -16,7 +16,9 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 """
 
 
-def make_wheel(folder: Path, name: str, version: str, files=None, *, requires=(), tags="py3-none-any", python=">=3.8"):
+def make_wheel(
+    folder: Path, name: str, version: str, files=None, *, requires=(), tags="py3-none-any", python=">=3.8", entry=None
+):
     """Write a wheel whose bytes depend on its content alone."""
     files = dict(files or {f"{name}/__init__.py": f"version = {version!r}\n".encode()})
     info = f"{name}-{version}.dist-info"
@@ -24,7 +26,9 @@ def make_wheel(folder: Path, name: str, version: str, files=None, *, requires=()
     metadata += [f"Requires-Dist: {requirement}" for requirement in requires]
     files[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
     files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tags}\n".encode()
-    files.setdefault(f"{info}/entry_points.txt", f"[console_scripts]\n{name}-say = {name}:version\n".encode())
+    files.setdefault(
+        f"{info}/entry_points.txt", f"[console_scripts]\n{name}-say = {entry or name + ':version'}\n".encode()
+    )
     record = "".join(f"{path},sha256={_hash(content)},{len(content)}\n" for path, content in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     wheel = folder / f"{name}-{version}-{tags}.whl"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from provisioning.resources.base import Change, Difference, Facts, Finding, Needs, OnEvent, Parcel, Task, Work
 from provisioning.resources.environment import adoption, sources, standalone
 from provisioning.resources.environment.lock import pins_for
+from provisioning.resources.environment.packs import codec_for
 from provisioning.resources.environment.target import group
 from provisioning.resources.environment.wheelhouse import Wheelhouse, assemble
 from provisioning.resources.environment.wheels import wheel_store
@@ -17,6 +18,7 @@ from provisioning.shapes import Shape, fits
 
 if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Environment, Node
+    from provisioning.manifest import Entry
     from provisioning.resources.environment.adoption import Adopted
     from provisioning.resources.environment.standalone import Interpreter
 
@@ -24,7 +26,13 @@ NAME = "environment"
 # byte code takes about half of what the packages take
 _WITH_BYTE_CODE = 1.6
 
-_GROUPED: Shape = {"environment": dict, "interpreter": dict | None, "libc": [str], "machine": str}
+_GROUPED: Shape = {
+    "codecs": [int],
+    "environment": dict,
+    "interpreter": dict | None,
+    "libc": [str],
+    "machine": str,
+}
 _HELD: Shape = {"identity": str, "installed": dict}
 
 
@@ -101,11 +109,13 @@ class EnvironmentResource:
             interpreter = standalone.read(environment.python_from, environment.python, wheel_store())
             observed = dict(_with(interpreter, observed))
         targets = group(observed, environment.python)
+        kinds = {name: (target, codec_for(observed[name]["codecs"])) for name, target in targets.items()}
+        pins = {target: pins_for(target, wanted, locks(cluster)) for target in set(targets.values())}
         houses = {
-            target: assemble(target, pins_for(target, wanted, locks(cluster)), wanted.projects, interpreter)
-            for target in set(targets.values())
+            (target, codec): assemble(target, codec, pins[target], wanted.projects, interpreter)
+            for target, codec in set(kinds.values())
         }
-        return EnvironmentPlan({name: houses[target] for name, target in targets.items()})
+        return EnvironmentPlan({name: houses[kind] for name, kind in kinds.items()})
 
     def difference(
         self, cluster: Cluster, node: Node, observed: Mapping[str, Any], desired: EnvironmentPlan
@@ -129,18 +139,16 @@ class EnvironmentResource:
         return Difference((change,), tuple(self._obstacles(node, environment, observed, house, size)))
 
     def bring(self, work: Work[EnvironmentPlan]) -> Sequence[Parcel]:
-        """Return one parcel per target: the wheels and uv."""
+        """Return one parcel per target: the packs, and an interpreter that travels."""
         missing: dict[str, dict[str, tuple[str, ...]]] = {}
         for name, difference in work.differences.items():
             for change in difference.changes:
                 if change.detail["missing"]:
-                    target = work.desired.houses[name].target.slug
-                    missing.setdefault(target, {})[name] = tuple(change.detail["missing"])
-        houses = {house.target.slug: house for house in work.desired.houses.values()}
+                    missing.setdefault(work.desired.houses[name].slug, {})[name] = tuple(change.detail["missing"])
+        houses = {house.slug: house for house in work.desired.houses.values()}
         store, target_folder = wheel_store(), wheels_on_node(work.cluster)
         return [
-            Parcel(self.name, store, houses[target].manifest, target_folder, lacking)
-            for target, lacking in missing.items()
+            Parcel(self.name, store, houses[slug].manifest, target_folder, lacking) for slug, lacking in missing.items()
         ]
 
     def settle(self, task: Task[EnvironmentPlan], on_event: OnEvent) -> None:
@@ -154,11 +162,8 @@ class EnvironmentResource:
                 "prefix": str(environment.prefix),
                 "python": environment.python,
                 "store": str(wheels_on_node(task.cluster)),
-                "files": house.manifest.to_json(),
-                "base": house.base,
-                "uv": house.uv,
-                "pip": house.pip,
-                "bytecode": list(house.bytecode),
+                "wheels": [[_row(entry) for entry in packs.entries] for packs in house.packs],
+                "base": None if house.base is None else _row(house.base),
                 "lock": house.lock,
                 "lock_digest": house.lock_digest,
                 "installed": dict(house.installed),
@@ -223,6 +228,10 @@ class EnvironmentResource:
                     "remove files there",
                 )
         return findings
+
+
+def _row(entry: Entry) -> list[Any]:
+    return [entry.path, entry.size, entry.sha256]
 
 
 def wheels_on_node(cluster: Cluster) -> PurePosixPath:

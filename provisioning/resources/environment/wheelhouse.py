@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,17 @@ from provisioning.errors import ProvisionError, UsageError
 from provisioning.kept import cache_folder
 from provisioning.manifest import Entry, Manifest
 from provisioning.node import records, tree
-from provisioning.resources.environment.bytecode import bundles
-from provisioning.resources.environment.carried import download, pip_archive, uv_for
 from provisioning.resources.environment.lock import Pin, digest_of, gaps, render
 from provisioning.resources.environment.loose import PREFIX, refuse_clashes
+from provisioning.resources.environment.packs import Packs, packs_of
 from provisioning.resources.environment.target import Target, of_driver
-from provisioning.resources.environment.wheels import Wheel, has, keep, wheel_store
+from provisioning.resources.environment.wheels import Wheel, has, keep, pip, run, wheel_store
 
 if TYPE_CHECKING:
     from provisioning.resources.environment.standalone import Interpreter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wheelhouse:
     """An environment before it is installed.
 
@@ -33,14 +33,12 @@ class Wheelhouse:
         The nodes it is for.
     lock : str
         Text of the lock, the projects included.
-    manifest : Manifest
-        All files as they lie in the store.
-    uv, pip : str
-        Paths in the store of what installs them.
-    bytecode : tuple of str
-        Paths in the store of archives with the byte code of the wheels.
-    base : str or None
-        Path in the store of an interpreter that travels.
+    codec : int
+        How its packs are compressed.
+    packs : tuple of Packs
+        What each wheel becomes.
+    base : Entry or None
+        An interpreter that travels.
     installed : mapping
         ``name==version`` -> digest of its RECORD: what a node must show afterwards.
     unpacked : int
@@ -49,13 +47,22 @@ class Wheelhouse:
 
     target: Target
     lock: str
-    manifest: Manifest
-    uv: str
-    pip: str
-    bytecode: tuple[str, ...]
-    base: str | None
+    codec: int
+    packs: tuple[Packs, ...]
+    base: Entry | None
     installed: Mapping[str, str]
     unpacked: int
+
+    @property
+    def slug(self) -> str:
+        """A name for what travels."""
+        return f"{self.target.slug}-{self.codec}"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """All files that travel, as they lie in the store."""
+        files = [entry for packs in self.packs for entry in packs.entries]
+        return Manifest.of([*files, *([] if self.base is None else [self.base])])
 
     @property
     def lock_digest(self) -> str:
@@ -69,7 +76,7 @@ class Wheelhouse:
 
 
 def assemble(
-    target: Target, pins: Sequence[Pin], projects: Sequence[Wheel], interpreter: Interpreter | None = None
+    target: Target, codec: int, pins: Sequence[Pin], projects: Sequence[Wheel], interpreter: Interpreter | None = None
 ) -> Wheelhouse:
     """Return the wheelhouse of a target; what the driver's store lacks is fetched.
 
@@ -94,19 +101,17 @@ def assemble(
             f"the lock for {target} is not complete: {'; '.join(missing[:5])}",
             remedy="lock again with the projects' requirements among the inputs",
         )
-    uv, pip = uv_for(target, store), pip_archive(store)
     wheels = [*(Wheel(store, entry) for entry in _entries(house)), *projects]
     refuse_clashes((wheel for wheel in projects if wheel.name.startswith(PREFIX)), wheels)
-    compiled, base = bundles(wheels, store), [] if interpreter is None else [interpreter.archive]
+    packs = packs_of(wheels, target.python, codec, store)
+    base = None if interpreter is None else interpreter.archive
     locked = [*pins, *(Pin(wheel.name, wheel.version, (f"sha256:{wheel.entry.sha256}",)) for wheel in projects)]
     return Wheelhouse(
         target=target,
         lock=render(locked),
-        manifest=Manifest.of([*(wheel.entry for wheel in wheels), *compiled, uv, pip, *base]),
-        base=base[0].path if base else None,
-        uv=uv.path,
-        pip=pip.path,
-        bytecode=tuple(entry.path for entry in compiled),
+        codec=codec,
+        packs=tuple(packs),
+        base=base,
         installed=installed,
         unpacked=house["unpacked"] + sum(wheel.unpacked for wheel in projects),
     )
@@ -142,7 +147,7 @@ def _fetch(target: Target, pins: Sequence[Pin], store: Path) -> dict[str, Any]:
         lock.write_text(render(pins), encoding="utf-8")
         out.mkdir()
         if pins:
-            download(["--require-hashes", "-r", str(lock)], target, out)
+            _download(lock, target, out)
         wheels += (Wheel(store, keep(file, store)) for file in sorted(out.iterdir()))
     wanted, found = {pin.name for pin in pins}, {wheel.name for wheel in wheels}
     if wanted != found:
@@ -159,4 +164,13 @@ def _fetch(target: Target, pins: Sequence[Pin], store: Path) -> dict[str, Any]:
             "gaps": gaps(target, wheels, dict(key.split("==", 1) for key in installed)),
             "unpacked": sum(wheel.unpacked for wheel in wheels),
         },
+    )
+
+
+def _download(lock: Path, target: Target, out: Path) -> None:
+    command = [*pip(), "download", "-q", "--no-deps", "--only-binary", ":all:", "--dest", str(out)]
+    run(
+        [*command, *target.pip_options(), "--require-hashes", "-r", str(lock)],
+        f"fetching wheels for {target}",
+        "choose versions that have wheels for this platform, or let pip find your own by PIP_FIND_LINKS",
     )
