@@ -63,7 +63,7 @@ def _support(context: click.Context, value: str | None) -> None:
         return
     from provisioning.support import report
 
-    _say(0, report(Path(value) if value else None))
+    _say(0, report(Path(value) if value else None), plain)
 
 
 def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,13 +197,13 @@ def _carry_out(verb: str, values: dict[str, Any]) -> NoReturn:
         click.echo(item(each))
     for node in report.nodes:
         if values["verbose"] and node.error is not None and node.error.details:
-            click.echo(plain(f"{node.node}:\n{node.error.details}"), err=True)
+            click.echo(item(f"{node.node}:\n{node.error.details}"), err=True)
     sys.exit(code)
 
 
-def _say(code: int, lines: Iterable[str]) -> NoReturn:
+def _say(code: int, lines: Iterable[str], show: Callable[[str], str] = item) -> NoReturn:
     for line in lines:
-        click.echo(plain(line))
+        click.echo(show(line))
     sys.exit(code)
 
 
@@ -308,7 +308,7 @@ def execute(argv: tuple[str, ...], silence: float | None, **values: Any) -> None
 
     with View(live=False if values["as_json"] else None) as view:
         answer = run(_options(values), argv, view.event, silence=silence, as_json=values["as_json"])
-    _say(*answer)
+    _say(*answer, plain)  # what a command printed stays as it is
 
 
 @group.command(context_settings=HELP)
@@ -326,7 +326,7 @@ def clean(*, everything: bool, yes: bool, **values: Any) -> None:  # noqa: ANN40
         if yes:
             return True
         for line in lines:
-            click.echo(line, err=True)
+            click.echo(item(line), err=True)
         return sys.stdin.isatty() and click.confirm("Remove this?", err=True)
 
     with View(live=False) as view:
@@ -374,8 +374,8 @@ def main() -> NoReturn:
         click.echo("interrupted; run the same command again to go on", err=True)
         sys.exit(INTERRUPTED)
     except ProvisionError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(item(f"error: {error}"), err=True)
         if error.details and logging.getLogger("provisioning").getEffectiveLevel() <= logging.INFO:
-            click.echo(plain(error.details), err=True)
+            click.echo(item(f"details:\n{error.details}"), err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

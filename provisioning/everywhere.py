@@ -11,7 +11,7 @@ from provisioning.errors import NodeError, ProvisionError, UsageError
 from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.parallel import for_each
-from provisioning.plain import plain
+from provisioning.plain import item, plain
 from provisioning.runlog import RunLog
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def folded(outcomes: Mapping[str, Outcome], patience: float) -> Iterator[str]:
         if output:
             yield output.rstrip("\n")
     for text, names in errors.items():
-        yield f"error {fold(names)}: {text}"
+        yield item(f"error {fold(names)}: {text}")
 
 
 def _ending(outcome: Mapping[str, Any], patience: float) -> str:

@@ -11,6 +11,7 @@ from provisioning.history import unproven
 from provisioning.launch import open_session
 from provisioning.noderange import fold
 from provisioning.parallel import for_each
+from provisioning.plain import line
 from provisioning.receipt import Receipt, by_context, covers, disagreements, load, placed, question
 
 if TYPE_CHECKING:
@@ -107,5 +108,5 @@ def folded(errors: Mapping[str, ProvisionError]) -> list[str]:
     """Return a line per cause, with the nodes that share it in front."""
     nodes: dict[str, list[str]] = {}
     for name, error in errors.items():
-        nodes.setdefault(error.message, []).append(name)
+        nodes.setdefault(line(error.message), []).append(name)
     return [f"{fold(names)}: {message}" for message, names in nodes.items()]

@@ -31,5 +31,5 @@ class PlainFormatter(logging.Formatter):
     """Writes log records so that they do nothing to a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
-        return plain(super().format(record))
+        """Return the text of a record, of which only the first line begins at the margin."""
+        return item(super().format(record))

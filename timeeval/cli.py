@@ -20,7 +20,7 @@ from timeeval import cli_away, cli_places
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
 from timeeval.cli_results import results_command, results_main
-from timeeval.cli_streams import PlainFormatter, standard_streams
+from timeeval.cli_streams import PlainFormatter, standard_streams, told
 
 if TYPE_CHECKING:
     from timeeval.run.detaching import Detached
@@ -224,7 +224,7 @@ def _guarded(experiment: Path, arguments: Sequence[str], *, cluster: Path | None
     except TimeEvalError as error:
         if verbose:
             traceback.print_exc()
-        click.echo(f"timeeval-run: {error}", err=True)
+        click.echo(f"timeeval-run: {told(error)}", err=True)
         return code_of(error)
     except Exception as error:  # noqa: BLE001 - a script may raise anything; its traceback is for its author
         traceback.print_exception(error.with_traceback(from_the_script_on(error, experiment)))

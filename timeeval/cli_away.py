@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timeeval.cli_exits import Exit, code_of
+from timeeval.cli_streams import told
 
 if TYPE_CHECKING:
     from timeeval.cluster.away import Departed
@@ -92,7 +93,7 @@ def drive(experiment: Path, arguments: Sequence[str], given: Mapping[str, Any]) 
         click.echo(str(error), err=True)
         return error.exit_code
     except TimeEvalError as error:
-        click.echo(f"timeeval-run: {error}", err=True)
+        click.echo(f"timeeval-run: {told(error)}", err=True)
         return code_of(error)
     if given["detach"] and gone.pid is not None:
         _tell_detached(gone, as_json=given["as_json"])
@@ -143,7 +144,7 @@ def _follow(gone: Departed, *, as_json: bool) -> int:
         _tell_ways(results, ("watch", "stop", "fetch"), err=True)
         return 130
     except TimeEvalError as error:
-        click.echo(f"timeeval-run: {error}", err=True)
+        click.echo(f"timeeval-run: {told(error)}", err=True)
         click.echo(f"what runs on {note.host} goes on", err=True)
         _tell_ways(results, ("watch", "stop", "fetch"), err=True)
         return code_of(error)
@@ -187,5 +188,5 @@ def fetch(note: Driven, folder: Path, collect: str, cluster_file: Path | None = 
             "and each results.csv is as of now"
         )
     if fetched.problem:
-        click.echo(f"not all of it could be had: {fetched.problem}", err=True)
+        click.echo(f"not all of it could be had: {told(fetched.problem)}", err=True)
     return Exit.FAILED if fetched.problem else Exit.DONE

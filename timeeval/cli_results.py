@@ -13,7 +13,7 @@ import click
 from timeeval import cli_away
 from timeeval._version import __version__
 from timeeval.cli_exits import Exit, code_of
-from timeeval.cli_streams import standard_streams
+from timeeval.cli_streams import standard_streams, told
 
 if TYPE_CHECKING:
     from timeeval.run.driven import Driven
@@ -62,7 +62,7 @@ def show(folder: Path, as_json: bool, cluster: Path | None) -> None:
     else:
         click.echo(shown_table(rows))
         for line in remarks(results_path, rows, runs):
-            click.echo(line)
+            click.echo(told(line))
 
 
 @results_command.command("export")
@@ -199,7 +199,7 @@ def _ask_driver(folder: Path, ask: Callable[[Driven], int]) -> None:
 
 
 def _fail(error: Exception | str, code: int = Exit.USAGE) -> NoReturn:
-    click.echo(f"timeeval-results: {error}", err=True)
+    click.echo(f"timeeval-results: {told(error)}", err=True)
     sys.exit(code)
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from timeeval.plain import plain
+from timeeval.plain import item
 
 UNSAID = 4
 LONGEST_RECORD = 1 << 20
@@ -18,8 +18,16 @@ class PlainFormatter(logging.Formatter):
     """Writes log records so that they do nothing to a terminal, whatever node they quote."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
-        return plain(super().format(record), LONGEST_RECORD)
+        """Return the text of a record, of which only the first line begins at the margin."""
+        return item(super().format(record), LONGEST_RECORD)
+
+
+def told(error: Exception | str) -> str:
+    """Return an error as a terminal shows it: what it quotes stays off the margin, where our own remedy may stand."""
+    text, remedy = str(error), getattr(error, "remedy", None)
+    if remedy and "\n" not in remedy and text.endswith(f"\n{remedy}"):
+        return f"{item(text.removesuffix(remedy).rstrip())}\n{remedy}"
+    return item(text)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,17 @@ def plain(text: str, most: int = MOST) -> str:
     return f"{shown[:half]} … ({len(text) - 2 * half} characters left out) … {shown[-half:]}"
 
 
+def line(text: str, most: int = MOST) -> str:
+    """Return a text as one line, which looks like nothing that is said beside it."""
+    return plain(" ".join(text.split()), most)
+
+
+def item(text: str, most: int = MOST) -> str:
+    """Return a text of which only the first line begins at the margin: what it quotes makes no line of ours."""
+    first, *more = plain(text, most).split("\n")
+    return "\n".join([first, *(each if each.startswith("  ") else f"  {each}" for each in more)])
+
+
 def _shown(text: str) -> str:
     return "".join(
         character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timeeval.plain import plain
+from timeeval.plain import item, line
 from timeeval.run.model import Outcome
 from timeeval.times import Times
 
@@ -196,15 +196,17 @@ def shown_table(rows: Sequence[ResultRow]) -> str:
         return "no experiments"
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     header = ["algorithm", "dataset", "parameters", "rep", "outcome", "host", "seconds", "cpu", "memory", *metrics]
-    lines = [header, *([*_left_columns(row), *(_short(row.metrics.get(name)) for name in metrics)] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    table = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    grid = [header, *([*_left_columns(row), *(_short(row.metrics.get(name)) for name in metrics)] for row in rows)]
+    grid = [[line(cell) for cell in cells] for cells in grid]
+    widths = [max(len(cells[column]) for cells in grid) for column in range(len(header))]
+    table = ["  ".join(text.ljust(width) for text, width in zip(cells, widths, strict=True)).rstrip() for cells in grid]
     counts = Counter(map(_outcome, rows))
     hosts = {row.host for row in rows if row.host is not None}
     table.append(f"{', '.join(f'{count} {name}' for name, count in counts.items())}; {len(hosts)} hosts")
     errors = [row for row in rows if row.error]
-    table += [f"{row.cell.algorithm} on {row.cell.collection}/{row.cell.dataset}: {row.error}" for row in errors]
-    return plain("\n".join(table), sys.maxsize)
+    said = [f"{row.cell.algorithm} on {row.cell.collection}/{row.cell.dataset}: {row.error}" for row in errors]
+    table += [item(each, sys.maxsize) for each in said]
+    return "\n".join(table)
 
 
 def shown_line(row: ResultRow) -> str:
@@ -213,7 +215,7 @@ def shown_line(row: ResultRow) -> str:
     place = f"  {host}" if host else ""
     took = f"  {seconds} s" if seconds else ""
     error = f"  {row.error.splitlines()[0]}" if row.error else ""
-    return plain(f"{outcome}  {algorithm}  {dataset}  {parameters}  rep {repetition}{place}{took}{error}")
+    return line(f"{outcome}  {algorithm}  {dataset}  {parameters}  rep {repetition}{place}{took}{error}")
 
 
 def _outcome(row: ResultRow) -> str:

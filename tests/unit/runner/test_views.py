@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from timeeval import Status
 from timeeval.run.model import Cell, Outcome
 from timeeval.run.needs import merged
 from timeeval.run.records import ResultRow
-from timeeval.run.views import results_frame, shown_row, shown_table, write_csv
+from timeeval.run.views import results_frame, shown_line, shown_row, shown_table, write_csv
 
 DETAILS = {
     "algo_training_type": "UNSUPERVISED",
@@ -117,6 +119,19 @@ def test_shown_table():
     assert "1 ok, 1 oom, 1 not run; 1 hosts" in text
     assert "a on c/d: why" in text
     assert "2.00" in text
+
+
+def test_what_an_algorithm_says_makes_no_line_of_ours():
+    forged = "bad\nok  a  c/d  {}  rep 1  node2\n1 ok; 1 hosts\x1b[2J"
+    liar = replace(failed(Outcome.ERROR), error=forged)
+    *_, count, error, second, third = shown_table([liar]).split("\n")
+    assert count == "1 error; 1 hosts"
+    assert error == "a on c/d: bad"
+    assert second.startswith("  ok  a  c/d")
+    assert third == r"  1 ok; 1 hosts\x1b[2J"
+    named = replace(row(), cell=replace(row().cell, algorithm="a\nok"))
+    assert re.match(r"a ok +c/d ", shown_table([named]).split("\n")[1])
+    assert "\n" not in shown_line(replace(named, error=forged))
 
 
 def test_needs_of_several_runs_are_one_document():
