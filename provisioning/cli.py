@@ -222,7 +222,15 @@ _deep = click.option("--deep", is_flag=True, help="Read again every byte that is
 _matrix = click.option("--matrix", is_flag=True, help="Tell every fact of all nodes, equal values folded.")
 _verb("check", "Look at every node: what it is, what it can do, who reaches whom. Changes nothing.", _matrix)
 _verb("sync-datasets", "Bring the dataset folders to the same path on every node.", _deep, _sending, _part)
-_verb("create-envs", "Create the same Python environment at the same prefix on every node.", _back, _deep, _sending)
+_verb(
+    "create-envs",
+    "Create the same Python environment at the same prefix on every node. What is in it stands under [environment] of "
+    "the cluster file, for verify and runs ask for the same: requirements, projects and modules, from_driver = true "
+    'for what the environment of this command has, python_from = "FOLDER" for an interpreter that travels.',
+    _back,
+    _deep,
+    _sending,
+)
 _verb("push-images", "Bring the algorithm images to every node that lacks them.", _sending, _ways)
 _verb(
     "verify",

@@ -109,7 +109,8 @@ class RunLog:
         if self._handler is None or self.folder is None:
             return
         if error is not None:
-            log.error("ended by %s: %s", type(error).__name__, error, exc_info=None if self._expected(error) else error)
+            # for the log alone: on the terminal it is said by who catches it
+            log.info("ended by %s: %s", type(error).__name__, error, exc_info=None if self._expected(error) else error)
         last = {
             "schema": SCHEMA,
             "command": self._verb,

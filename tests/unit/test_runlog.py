@@ -112,6 +112,18 @@ def test_a_command_that_ends_early_says_so(cluster: Cluster) -> None:
     assert "ended by UsageError: no index" in (run / "command.log").read_text()
 
 
+@pytest.mark.parametrize("ending", [UsageError("no index"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
+def test_why_a_command_ended_is_told_once(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, ending: BaseException
+) -> None:
+    """Whoever catches it says it on the terminal; records below warnings are for the log alone."""
+    with pytest.raises(type(ending)), RunLog(cluster, "clean", ["here"]):
+        raise ending
+    (run,) = runlog.runs(cluster)
+    assert f"ended by {type(ending).__name__}" in (run / "command.log").read_text()
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_only_so_many_commands_and_bytes_are_kept(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runlog, "RUNS", 3)
     monkeypatch.setattr(runlog, "LARGEST", 1000)
