@@ -1,16 +1,19 @@
 """Logins at which a node asks a person for more than a key: made once, on the person's terminal, shared by all else.
 
 OpenSSH asks; what is answered is seen by nobody else. The connection is the one that all commands share, under the same
-strict host keys, and stays for an hour after its last use.
+strict host keys, and stays for an hour after its last use. Only OpenSSH can do that: a run needs logins that nobody
+answers.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from provisioning import frames
+from provisioning.errors import ProvisionError
 from provisioning.launch import open_session
 from provisioning.ssh import openssh_argv, resolve
 from provisioning.ssh_errors import AsksMoreError
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from provisioning.inventory import Cluster, Node
     from provisioning.launch import Session
 
-__all__ = ["open_asking"]
+__all__ = ["let_in", "open_asking"]
 
 PERSON_SECONDS = 300
 KEPT_SECONDS = 3600
@@ -56,6 +59,29 @@ def open_asking(cluster: Cluster, node: Node) -> Session:
             raise AsksMoreError(error.message, host=error.host, remedy=remedy) from error
         _ask(cluster, node, error)
     return open_session(cluster, node)
+
+
+def let_in(cluster: Cluster, nodes: Sequence[Node], outcomes: MutableMapping[str, Any]) -> list[Node]:
+    """Ask for one node after the other that has asked for more, and return those that may be tried again.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    nodes : sequence of Node
+    outcomes : mutable mapping
+        Node name -> what became of it; where nobody was let in, it is the error afterwards.
+    """
+    again = []
+    for node in nodes:
+        if isinstance(outcomes.get(node.name), AsksMoreError):
+            try:
+                open_asking(cluster, node).close()
+            except ProvisionError as error:
+                outcomes[node.name] = error
+            else:
+                del outcomes[node.name]
+                again.append(node)
+    return again
 
 
 def _somebody_is_there() -> bool:

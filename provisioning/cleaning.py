@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from provisioning import history, locks
+from provisioning.asking import let_in
 from provisioning.commands import Options, open_cluster
 from provisioning.errors import NodeError, ProvisionError, UsageError
 from provisioning.launch import open_session
@@ -127,7 +128,9 @@ def _open(
 
     sessions: dict[str, Session] = {}
     errors: dict[str, Survey | ProvisionError] = {}
-    for name, outcome in for_each(nodes, one, parallel=cluster.limits.parallel).items():
+    outcomes = for_each(nodes, one, parallel=cluster.limits.parallel)
+    outcomes |= for_each(let_in(cluster, nodes, outcomes), one, parallel=cluster.limits.parallel)
+    for name, outcome in outcomes.items():
         if isinstance(outcome, ProvisionError):
             errors[name] = outcome
         else:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from provisioning.asking import let_in
 from provisioning.commands import Options, open_cluster
 from provisioning.errors import NodeError, ProvisionError, UsageError
 from provisioning.launch import open_session
@@ -73,6 +74,7 @@ def execute(
 
     with RunLog(cluster, "exec", [node.name for node in nodes]) as kept:
         outcomes = for_each(nodes, one, parallel=cluster.limits.parallel)
+        outcomes |= for_each(let_in(cluster, nodes, outcomes), one, parallel=cluster.limits.parallel)
         code = 0
         for outcome in outcomes.values():
             code |= outcome.exit_code if isinstance(outcome, ProvisionError) else _code(outcome)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provisioning.asking import let_in
 from provisioning.endings import NONSENSE, senseless
 from provisioning.errors import ChangedError, NodeError, ProvisionError
 from provisioning.launch import open_session
@@ -145,6 +146,8 @@ class _State:
         reading.start()
         self._each(self.job.nodes, one)
         reading.join()
+        if not anew:  # a run logs in by other means as well, for which nobody can answer
+            self._each(let_in(self.job.cluster, self.job.nodes, self.errors), one)
 
     def observe(self, nodes: Sequence[Node]) -> None:
         """Ask nodes what they have; the first answers of all of them decide what is wanted."""

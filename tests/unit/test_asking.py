@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from provisioning.asking import open_asking
+from provisioning.cleaning import Wish, clean
+from provisioning.commands import Options, carry_out
 from provisioning.errors import UnreachableError
+from provisioning.everywhere import execute
 from provisioning.inventory import Cluster, Node
 from provisioning.launch import open_session
 from provisioning.ssh_errors import AsksMoreError
 
 FAR = Node("far", address="127.0.0.1", port=1)
 TALK = "node_programs.talk"
+INDEX = Path(__file__).parents[2] / "examples" / "data" / "nab" / "datasets.csv"
 ECHO = {"action": "echo", "events": 0, "text": "a"}
 # Who was let in once is let in: that is what the shared connection does.
 SSH = """#!/bin/sh
@@ -105,6 +111,53 @@ def test_other_commands_ask_nobody(far: Cluster, tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match=r"^far: .* for more than a key \(keyboard-interactive\); let a"):
         open_session(far, FAR)
     assert asked(tmp_path) == []
+
+
+@pytest.fixture
+def file(far: Cluster, tmp_path: Path) -> Path:
+    """The cluster file of the same, with a dataset."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "datasets.csv").write_text(INDEX.read_text().splitlines()[0] + "\n")
+    text = f'[cluster]\nname = "test"\nhosts = ["far"]\nresults = "{tmp_path}/results"\nstate = "{tmp_path}/state"\n'
+    text += 'known_hosts = "known_hosts"\n[host.far]\naddress = "127.0.0.1"\nport = 1\n'
+    far.file.write_text(f'{text}[[datasets]]\nsource = "data"\npath = "{tmp_path}/there"\n')
+    return far.file
+
+
+def _sync(file: Path) -> tuple[int, list[str]]:
+    report, code = carry_out("sync-datasets", Options(file, dry_run=True), _heard)
+    return code, [str(node.error or node.state) for node in report.nodes]
+
+
+def _exec(file: Path) -> tuple[int, list[str]]:
+    return execute(Options(file), ["echo", "a"], _heard)
+
+
+def _clean(file: Path) -> tuple[int, list[str]]:
+    return clean(Wish(Options(file, dry_run=True), everything=False, agree=lambda _: False), _heard)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [(_sync, ["due"]), (_exec, ["far:", "a"]), (_clean, ["nothing of ours is there"])],
+    ids=["sync-datasets", "exec", "clean"],
+)
+def test_commands_ask_for_each_node_once(
+    file: Path, tmp_path: Path, command: Callable[[Path], tuple[int, list[str]]], said: list[str]
+) -> None:
+    code, lines = command(file)
+    assert code == UnreachableError.exit_code
+    assert "what was answered did not get in" in lines[0]
+    assert len(asked(tmp_path)) == 1
+    (tmp_path / "right").touch()
+    for _ in range(2):
+        assert command(file) == (0, said)
+    assert len(asked(tmp_path)) == 2
+
+
+def _heard(_node: str, _event: dict[str, Any]) -> None:
+    pass
 
 
 def _refused(*_: object) -> None:
