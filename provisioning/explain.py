@@ -11,7 +11,7 @@ from provisioning.commands import NOT_VERIFIED, Options, open_cluster
 from provisioning.errors import ProvisionError, UsageError
 from provisioning.facts import Step, steps
 from provisioning.launch import open_session
-from provisioning.receipt import load
+from provisioning.receipt import load, readable
 
 if TYPE_CHECKING:
     from provisioning.history import Entry
@@ -43,7 +43,7 @@ def explain(options: Options, host: str, *, as_json: bool) -> tuple[int, list[st
     cluster, _ = open_cluster(options)
     node = cluster.node(host)
     entries, broken = history.load(cluster, node)
-    receipt = load(cluster, node)
+    receipt, damage = readable(cluster, node)
     code = 0 if receipt is not None else NOT_VERIFIED
     facts = next((entry.facts for entry in reversed(entries) if entry.facts), {})
     now, said = _now(cluster, node), runlog.last(cluster, node.name)
@@ -61,7 +61,7 @@ def explain(options: Options, host: str, *, as_json: bool) -> tuple[int, list[st
         return code, [json.dumps(document)]
     lines = [f"{node.name}: {_who(cluster, node)}"]
     if receipt is None:
-        lines.append(f"proof: {history.unproven(cluster, node)}")
+        lines.append(f"proof: {damage or history.unproven(cluster, node)}")
     else:
         lines.append(f"proof: verified {history.Entry(receipt.time, 'verified').when} by version {receipt.tool}")
         lines += [f"  {line}" for line in _proven(receipt.to_json())]

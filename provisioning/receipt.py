@@ -176,6 +176,14 @@ def load(cluster: Cluster, node: Node) -> Receipt | None:
         ) from error
 
 
+def readable(cluster: Cluster, node: Node) -> tuple[Receipt | None, str]:
+    """Return the receipt of a node as `load`, or None and why its file cannot be read: then it proves nothing."""
+    try:
+        return load(cluster, node), ""
+    except ProvisionError as error:
+        return None, f"{error.message}; {error.remedy}"
+
+
 def placed(cluster: Cluster, needs: Needs) -> Needs:
     """Return needs with the folders as nodes have them: a script may name the driver's source of a folder."""
     places = {folder.source.resolve(): folder.path for folder in cluster.datasets}

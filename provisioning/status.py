@@ -11,7 +11,7 @@ from provisioning import trust
 from provisioning.commands import NOT_VERIFIED, Options, needs_of, open_cluster
 from provisioning.history import unproven
 from provisioning.noderange import fold
-from provisioning.receipt import BY_CONTEXT, Receipt, by_context, covers, load, placed
+from provisioning.receipt import BY_CONTEXT, Receipt, by_context, covers, placed, readable
 
 if TYPE_CHECKING:
     from provisioning.trust import Trust
@@ -39,8 +39,10 @@ def receipts(options: Options, *, as_json: bool) -> tuple[int, list[str]]:
     code, lines = 0, []
     told: dict[str, list[str]] = {}
     for node in nodes:
-        receipt = load(cluster, node)
-        missing = [unproven(cluster, node)] if receipt is None else [] if needs is None else covers(receipt, needs)
+        receipt, damage = readable(cluster, node)
+        missing = (
+            [damage or unproven(cluster, node)] if receipt is None else [] if needs is None else covers(receipt, needs)
+        )
         if missing:
             code = NOT_VERIFIED
         if as_json:

@@ -22,6 +22,7 @@ from provisioning.launch import open_session
 from provisioning.node import history as chain
 from provisioning.receipt import Proven, Receipt
 from provisioning.resources.base import Needs
+from provisioning.status import receipts as status
 
 FACTS = {"kernel": "6.1", "package numpy": "2.1 (aa)", "boot": "b1", "memory": "8.0 GiB"}
 
@@ -181,6 +182,27 @@ def test_all_that_is_known_of_a_node_is_told(cluster: Cluster, prove: Callable[.
     file = history.place(cluster, cluster.node("one"))
     file.write_text(file.read_text().replace("6.1", "6.0", 1))
     assert any("somebody changed it" in line for line in explain(options, "one", as_json=False)[1])
+
+
+def test_a_damaged_receipt_hides_neither_the_other_nodes_nor_what_else_is_known(
+    cluster: Cluster, prove: Callable[..., None]
+) -> None:
+    prove("one", 1000.0)
+    prove("two", 1000.0)
+    (receipts.folder(cluster) / "one.json").write_text("{")
+    options = Options(cluster.file)
+    code, lines = explain(options, "one", as_json=False)
+    assert code == 16
+    assert "one.json cannot be read: " in lines[1]
+    assert lines[1].endswith(f"; timeeval-provision verify --cluster {cluster.file} --limit one")
+    assert any("verified" in line for line in lines[2:])
+    code, lines = status(options, as_json=False)
+    assert code == 16
+    assert [line.partition(":")[0] for line in lines] == ["one", "two"]
+    assert "one.json cannot be read: " in lines[0]
+    assert lines[1].startswith("two: verified ")
+    code, lines = status(options, as_json=True)
+    assert (code, [bool(json.loads(line)["missing"]) for line in lines]) == (16, [True, False])
 
 
 def test_a_node_that_is_not_reached_is_told_of_as_well(cluster: Cluster, prove: Callable[..., None]) -> None:
