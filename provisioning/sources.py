@@ -20,6 +20,9 @@ from provisioning.bare import bare
 __all__ = ["Pack", "collect", "pack"]
 
 
+_OF_SOME_VERSIONS = frozenset({"_sha256"})
+"""Parts of the standard library that this interpreter need not have; programs that import them do without as well."""
+
 _reading = threading.Lock()
 """CPython before 3.11.5 mixes up syntax trees that several threads build at the same time (its issue 106905)."""
 
@@ -98,7 +101,7 @@ def _collect(program: str) -> dict[str, str]:
             top = wanted.partition(".")[0]
             if top in {program.partition(".")[0], "provisioning"}:
                 waiting.append(wanted)
-            elif top not in sys.stdlib_module_names:
+            elif top not in sys.stdlib_module_names | _OF_SOME_VERSIONS:
                 raise ValueError(
                     f"{name} imports {wanted}, which no node has: programs for nodes use no other packages"
                 )

@@ -251,6 +251,13 @@ def test_a_program_that_needs_other_packages_is_refused_on_the_driver() -> None:
         collect("node_programs.missing")
 
 
+@pytest.mark.parametrize("private", [{"_sha2"}, {"_sha256", "_sha512"}], ids=["3.11", "3.12"])
+def test_programs_travel_from_a_driver_of_any_version(private: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdlib_module_names", sys.stdlib_module_names - private)
+    for file in Path(frames.__file__).with_name("node").glob("*.py"):
+        assert collect.__globals__["_collect"].__wrapped__(f"provisioning.node.{file.stem}")
+
+
 @pytest.mark.parametrize(
     "file", sorted(Path(frames.__file__).with_name("node").glob("*.py")), ids=lambda file: file.stem
 )
