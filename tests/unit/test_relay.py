@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from provisioning.cli import group
 from provisioning.errors import UsageError
-from provisioning.node import codec, doors, landing, stream
+from provisioning.node import codec, doors, land, landing, stream
 from provisioning.node.arrival import Folder, Sorter
 from provisioning.node.hop import Hop
 from provisioning.node.stream import END, Frame
@@ -395,6 +395,35 @@ def test_offsets_may_lie_beyond_4_gib(tmp_path: Path) -> None:
     order, block, end = frames([item], codec.RAW)
     assert json.loads(order.unpack()) == [[0, "huge", (5 << 30) + 7, "0" * 64, (5 << 30) - 3]]
     assert (block.unpack(), end.kind) == (b"\0\0\0the end", END)
+
+
+def test_a_file_larger_than_4_gib_arrives_whole_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Holes on both sides stand for what has come before: bytes travel from just before 4 GiB on."""
+    size, begin = (4 << 30) + len(TEXT), (4 << 30) - (3 << 19)
+    digest = "7e786dd1cfee5ac736a5d1085b1233be8d331ad04962b08109ace672ffa5e34b"  # of 4 GiB of zeros and TEXT
+    (tmp_path / "source").mkdir()
+    with (tmp_path / "source" / "huge.csv").open("wb") as file:
+        file.seek(4 << 30)
+        file.write(TEXT)
+    half = Path(landing.stage(str(tmp_path / "1")), land.PARTIAL, "huge.csv")
+    half.parent.mkdir(parents=True)
+    with half.open("wb") as file:
+        file.truncate(begin)
+    pipe = Pipe()
+    one = Node(tmp_path / "1", None, by_driver=False)
+    assert one.folder.state()["partial"] == {"huge.csv": begin}
+    stream.started(lambda: one.hop.read_from(pipe.entry), "read")
+    for frame in frames([Item(0, tmp_path / "source", "huge.csv", size, digest, begin)], codec.ZLIB):
+        stream.write(pipe.sink, frame.head() + frame.packed)
+    assert one.hears("settled") == {"files": 1, "size": size - begin}
+    arrived = tmp_path / "1" / "huge.csv"
+    assert arrived.stat().st_size == size
+    with arrived.open("rb") as file:
+        file.seek(4 << 30)
+        assert file.read() == TEXT
+    marker = landing.read_marker(str(tmp_path / "1"))
+    assert marker is not None
+    assert marker["files"]["huge.csv"][::4] == [size, digest]
 
 
 @pytest.mark.parametrize("wrong", [{"got": 10**400}, {"passed": 10**400}, {"got": -1}])
