@@ -43,7 +43,8 @@ class Route:
     Attributes
     ----------
     kind : {"straight", "relay", "star"}
-        Over the connections that are open already; from node to node; or by an rsync to each node.
+        Over the connections that are open already; from node to node; or to each by itself, by rsync where that
+        can copy all of it.
     chain : tuple of str
         With ``relay``: the nodes in the order in which the bytes pass them.
     why : str
@@ -88,7 +89,7 @@ def choose(missing: Mapping[str, int], local: AbstractSet[str], sending: Sending
         return Route("relay", remote, f"relay: each byte leaves this machine once, {_shown(remote)}")
     at_once = min(len(remote), uploads)
     if sending.fanout == "star" and saved >= RELAY_FROM:
-        return Route("star", (), f"star: this machine sends to each node itself, {at_once} at a time, with rsync")
+        return Route("star", (), f"star: this machine sends to each node itself, {at_once} at a time")
     return Route("straight", (), f"straight: this machine sends to each node itself, {at_once} at a time")
 
 

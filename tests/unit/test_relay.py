@@ -311,6 +311,7 @@ def test_the_missing_bytes_decide(missing: dict[str, int], sending: Sending, kin
     route = choose(missing, {"me"}, sending, 8)
     assert (route.kind, route.chain) == (kind, chain)
     assert route.why.startswith(kind)
+    assert "rsync" not in route.why  # what copies is decided by what has to be copied
 
 
 def test_a_chain_is_cut_where_a_node_is_not_reached() -> None:
