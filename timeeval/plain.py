@@ -33,7 +33,7 @@ def plain(text: str, most: int = MOST) -> str:
 
 def line(text: str, most: int = MOST) -> str:
     """Return a text as one line, which looks like nothing that is said beside it."""
-    return plain(" ".join(text.split()), most)
+    return plain(text.strip().replace("\n", " ").replace("\t", " "), most)
 
 
 def item(text: str, most: int = MOST) -> str:

@@ -132,6 +132,7 @@ def test_what_an_algorithm_says_makes_no_line_of_ours():
     named = replace(row(), cell=replace(row().cell, algorithm="a\nok"))
     assert re.match(r"a ok +c/d ", shown_table([named]).split("\n")[1])
     assert "\n" not in shown_line(replace(named, error=forged))
+    assert shown_line(row()).startswith("ok  a  c/d  {}  rep 1  node1")
 
 
 def test_needs_of_several_runs_are_one_document():
