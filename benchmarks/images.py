@@ -35,6 +35,9 @@ BASE = "timeeval-demo/base-python:1"
 PACKAGES = ("numpy", "numpy.libs", "pandas", "scipy", "scipy.libs", "sklearn", "scikit_learn.libs", "joblib")
 ADDED = ("click", "tqdm")
 OLDER = "pandas==2.3.3"
+FASTER = 1.1
+"""Of the rate that a link is bound to: more cannot have gone through it."""
+
 TURNS = 3
 TOOLS = Path(sys.executable).parent
 SITE = Path(sysconfig.get_paths()["purelib"])
@@ -73,11 +76,18 @@ class Bench:
         return f"br-{shown.stdout.strip()[:12]}"
 
     def cost(self, work: Callable[[], None]) -> Cost:
-        """Measure some work."""
+        """Measure some work; what was faster than the link is no measurement."""
         counter = Path("/sys/class/net", self.bridge, "statistics/tx_bytes")
         sent, began = int(counter.read_text()), time.monotonic()
         work()
-        return Cost(time.monotonic() - began, int(counter.read_text()) - sent)
+        cost = Cost(time.monotonic() - began, int(counter.read_text()) - sent)
+        if self.mbit is not None and cost.sent * 8 / cost.seconds > FASTER * self.mbit * 1e6:
+            shown = subprocess.run(["tc", "-s", "qdisc", "show", "dev", self.bridge], check=False, capture_output=True)
+            raise RuntimeError(
+                f"{cost.sent} bytes in {cost.seconds:.1f} s are more than {self.mbit:g} Mbit/s let through: "
+                f"{shown.stdout.decode()}"
+            )
+        return cost
 
     @contextlib.contextmanager
     def shaped(self) -> Iterator[None]:
